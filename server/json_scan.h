@@ -1,0 +1,41 @@
+/* json_scan: the strict gate before cJSON. It accepts exactly RFC 8259 in strict UTF-8, less what would let a typo or a
+ * trick pass: duplicate keys, NUL or \u0000, a BOM, lone surrogates, depth over 32, trailing text are errors.
+ *
+ * Pure and linear but for the sort of each object's keys. It also writes down where each value stands, in document
+ * order, which is the order of a walk over cJSON's tree: the n-th node is the n-th place.
+ */
+#ifndef FLAGSHM_SERVER_JSON_SCAN_H
+#define FLAGSHM_SERVER_JSON_SCAN_H
+
+#include "server/arena.h"
+#include "server/diagnostics.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define FLAGSHM_JSON_DEPTH_MAX 32
+
+struct flagshm_json_place {
+    uint32_t offset, bytes;         /* the value */
+    uint32_t key_offset, key_bytes; /* its key with the quotes; bytes 0 where it is no member */
+    uint32_t next;                  /* index of the place after this value and all that it contains */
+};
+
+struct flagshm_json_places {
+    struct flagshm_json_place *items; /* in the arena */
+    size_t count;
+};
+
+/* True when the text is strictly sound. Otherwise `diags` says what is wrong: syntax stops at the first fault (what
+ * follows would be guesses), duplicate keys are all listed. */
+bool flagshm_json_scan(const char *text, size_t length, struct flagshm_arena *arena,
+                       struct flagshm_json_places *places, struct flagshm_diags *diags);
+
+/* Copies a sound value without insignificant white space; `out` needs `length` bytes. Returns the bytes written. */
+size_t flagshm_json_compact(const char *text, size_t length, char *out);
+/* A hash of the value with its keys sorted (by bytes, at every depth) and its white space taken out: numbers and strings as they
+ * are spelled. Equal for two texts that differ in key order and layout alone. 0 only when out of memory. */
+uint64_t flagshm_json_fingerprint(const char *text, size_t length, struct flagshm_arena *scratch);
+
+#endif
