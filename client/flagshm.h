@@ -1,0 +1,1702 @@
+/* flagshm.h - decide feature flags from a table in shared memory
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * One server (flagshmd) on the host watches a JSON flag file and publishes it as a versioned table in shared
+ * memory. This header, and nothing else, lets any process of the host decide by that table which arm of a
+ * flag a user gets: without a lock, a system call, an allocation, a thread or a socket, and in about the time
+ * of one MD5 block. It works after fork(), in cron jobs and in CGI programs.
+ *
+ *     #include "flagshm.h"
+ *     #include <stdio.h>
+ *
+ *     int main(int argc, char **argv)
+ *     {
+ *         struct flagshm flags;
+ *         struct flagshm_decision d;
+ *         const char *user = argc > 1 ? argv[1] : "user-1";
+ *
+ *         flagshm_open(&flags, NULL);
+ *         printf("%s\n", flagshm_model(&flags, "new_summarizer_model", user, "claude-haiku-4-5", &d));
+ *         printf("%s: arm %s, stage %s, bucket %u, because %s\n", user, d.arm_name, d.stage,
+ *                (unsigned)d.bucket, flagshm_reason_name(d.reason));
+ *         flagshm_close(&flags);
+ *         return 0;
+ *     }
+ *
+ * Contents:  1 what a program sees   2 layout of the table segment   3 words and clocks   4 hashing   5
+ * attaching 6 reading               7 the functions
+ *
+ * Promises
+ * - A reader is never harmed by a server that is killed, stopped, upgraded or absent, nor by hostile bytes in
+ * the table: it keeps the last version, re-opens by itself, and says so in the decision's reason and in
+ * flagshm_age_ns().
+ * - All processes of the host move from one version to the next at one step; a decision carries the version
+ * it was made from.
+ * - On every doubt the answer is the control arm.
+ * - Raising a share only adds users to a variant, lowering it only removes the last ones added.
+ *
+ * Threads and processes: a handle may be used by any number of threads at once and is inherited by fork();
+ * nothing needs to be called in the child. flagshm_open and flagshm_close are for one thread, before and
+ * after all others. A struct flagshm_ref belongs to one thread at a time. No function is cancelled half-way,
+ * calls back, takes a signal or touches errno.
+ *
+ * Environment (read once, by flagshm_open; ignored in set-uid programs):
+ *   FLAGSHM_INSTANCE  the server's instance name, [A-Za-z0-9][A-Za-z0-9_-]{0,31}; "default" where unset or
+ * empty FLAGSHM_DIR       a directory that holds the objects as files; POSIX shared memory where unset or
+ * empty FLAGSHM_OWNER     a user id whose table is trusted beside root's, one's own, and that of a closed
+ * FLAGSHM_DIR's owner
+ *
+ * Needs Linux and gcc or clang; C11 ... C23 and C++11 ... C++20, strict modes too; after any system header. A
+ * 32-bit program reads a 64-bit server's table. No library is linked.
+ */
+#ifndef FLAGSHM_H
+#define FLAGSHM_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define FLAGSHM_VERSION_MAJOR 0
+#define FLAGSHM_VERSION_MINOR 1
+#define FLAGSHM_VERSION_PATCH 0
+#define FLAGSHM_VERSION       "0.1.0"
+#define FLAGSHM_LAYOUT_MAJOR  1 /* another major has another object name; readers accept any minor */
+#define FLAGSHM_LAYOUT_MINOR  0
+
+#ifdef __cplusplus
+extern "C" {
+#define FLAGSHM_ASSERT_(condition, text) static_assert(condition, text)
+#else
+#define FLAGSHM_ASSERT_(condition, text) _Static_assert(condition, text)
+#endif
+
+#if __GCC_ATOMIC_LLONG_LOCK_FREE != 2 || __GCC_ATOMIC_INT_LOCK_FREE != 2
+#error "flagshm needs lock-free 64-bit atomics (on 32-bit x86: -march=i586 or later)"
+#endif
+
+/* ---- 1 What a program sees
+ * ------------------------------------------------------------------------------------ */
+
+/* Why a decision is what it is, in OpenFeature's words. From FLAGSHM_FLAG_NOT_FOUND on it is an error: arm 0
+ * (control), empty model. */
+enum flagshm_reason {
+    FLAGSHM_SPLIT = 1,           /* the user's bucket decided */
+    FLAGSHM_STATIC = 2,          /* everyone gets this arm: 0 or 100 %; nothing was hashed */
+    FLAGSHM_TARGETING_MATCH = 3, /* the id stands in the flag's force list */
+    FLAGSHM_DISABLED = 4,        /* control: switched off, killed or rolled back */
+    FLAGSHM_STALE = 5,           /* control: the server is silent and the flag asks for control then */
+    FLAGSHM_FLAG_NOT_FOUND = 16,
+    FLAGSHM_NOT_READY = 17,             /* no table yet: no server has run */
+    FLAGSHM_TARGETING_KEY_MISSING = 18, /* NULL or empty id */
+    FLAGSHM_GENERAL = 19 /* id over 4096 bytes, or a table that is damaged or never stands still */
+};
+
+#define FLAGSHM_ID_MAX    4096       /* bytes of an id */
+#define FLAGSHM_NAME_MAX  64         /* bytes of a flag's name */
+#define FLAGSHM_NO_BUCKET UINT32_MAX /* nothing was hashed */
+#define FLAGSHM_NO_SLOT   UINT32_MAX /* outcomes of this decision are not booked */
+
+/* A decision: plain data. Copy it, keep it through retries, over a fork, for a later event. Strings end in
+ * NUL; what follows the NUL is undefined. */
+struct flagshm_decision {
+    uint64_t version;      /* of the table that it was made from; 0: none */
+    uint64_t segment_id;   /* of the segment that held that table */
+    uint64_t flag_hash;    /* names the flag for flagshm_value */
+    uint64_t id_hash;      /* a 64-bit mix of the id's bytes, never bits of the MD5; 0 without an id */
+    uint64_t value_hash;   /* of the whole value's bytes */
+    uint32_t arm;          /* 0 control, 1... variants in the file's order */
+    uint32_t bucket;       /* 0...99999, thousandths of a percent, or FLAGSHM_NO_BUCKET */
+    uint32_t rollout_mpct; /* share of users who get any variant just now, in thousandths of a percent */
+    enum flagshm_reason reason;
+    uint32_t slot; /* where outcomes are booked, or FLAGSHM_NO_SLOT */
+    uint32_t slot_generation;
+    uint32_t value_bytes; /* of the whole value, also where it does not fit below */
+    bool shadow;          /* call shadow_model as well, in the background, and serve the answer of model */
+    char arm_name[32];    /* "control", "variant", or the variant's name; at most 31 bytes */
+    char model[128];      /* at most 127 bytes; empty on an error, or where the arm's value names no model */
+    char shadow_model[128];
+    char stage[32]; /* static-5pct, shadow-10pct, canary-5pct, ramp-25pct, full, rolled-back, killed, disabled
+                     */
+    char value[256]; /* the arm's value where it has at most 255 bytes, else empty: see flagshm_value */
+};
+
+/* What became of a call. Zero it, fill in what is known. */
+enum flagshm_event_kind {
+    FLAGSHM_FINISHED = 0,
+    FLAGSHM_STARTED,
+    FLAGSHM_THUMBS_UP,
+    FLAGSHM_THUMBS_DOWN,
+    FLAGSHM_RETRY,
+    FLAGSHM_SUPPORT_CONTACT,
+    FLAGSHM_CUSTOM
+};
+
+struct flagshm_outcome {
+    enum flagshm_event_kind event;
+    uint32_t http_status; /* 0: no answer */
+    bool transport_error; /* no connection, time-out, broken stream */
+    bool cancelled;       /* by the caller itself */
+    uint64_t latency_ns;  /* of the whole call; 0: unknown */
+    uint64_t ttft_ns;     /* until the first token; 0: unknown */
+    uint64_t input_tokens, output_tokens, cache_tokens;
+    uint32_t attempts; /* 0 counts as 1 */
+    bool json_checked, json_valid, schema_checked, schema_valid, tool_checked, tool_valid;
+    bool refusal, truncated;
+    uint32_t custom; /* 0...7, with FLAGSHM_CUSTOM */
+};
+
+struct flagshm_map_;
+
+/* A handle. Its fields are private. */
+struct flagshm {
+    struct flagshm_map_ *map_; /* the newest attachment; older ones hang behind it until close */
+    uint64_t retry_mono_ns_ __attribute__((aligned(8))); /* no attempt to attach before this time */
+    uint32_t owner_;                                     /* $FLAGSHM_OWNER */
+    uint8_t has_owner_, in_dir_;
+    char path_[256]; /* of the table; empty where the instance's name is not valid */
+};
+
+/* A flag looked up once. Its fields are private; stays right over publishes, deletions, kills and new
+ * segments. */
+struct flagshm_ref {
+    const struct flagshm_map_ *map_;
+    const unsigned char *record_;
+    uint64_t seq_, hash_;
+    uint32_t name_bytes_, checks_;
+    char name_[FLAGSHM_NAME_MAX + 1];
+};
+
+/* ---- 2 Layout of the table segment
+ * ----------------------------------------------------------------------------
+ *
+ * One page of header, then two whole banks. The header's first 192 bytes (prefix, publish line, liveness
+ * line) are frozen for ever. All words are in the host's byte order, all 64-bit words 8-byte aligned, so that
+ * 32-bit and 64-bit programs agree. There are no pointers: offsets count bytes from the beginning of the heap
+ * of the same bank. Everything shared is read and written word by word with relaxed atomic operations.
+ *
+ * The seqlock is a latch: readers use bank (seq & 1). The writer, single by a lock, fills the other bank and
+ * then adds 1 to seq. W1  the writer never stores into bank (seq & 1). W2  a release fence stands before the
+ * first data store of a publish; it pairs with R3. W3  seq is advanced by one atomic add with release order;
+ * it pairs with R1. R1  seq is loaded with acquire order before any data. R2  what is read is checked or
+ * clamped before it is used: it may be a mix of two tables. R3  an acquire fence stands after the last data
+ * load and before seq is loaded again; where it has moved, all is read anew. If a reader of bank b loads a
+ * word that a later publish stored into b, that store stands behind the fence W2 of that publish, which
+ * itself stands behind the add W3 of the publish before (seq has moved past the reader's value). W2
+ * synchronises with R3, so the second load sees a moved seq. Hence no mix is ever accepted. There is no odd
+ * state: a writer killed anywhere leaves bank (seq & 1) whole, and its successor, which goes on from the seq
+ * that it finds, keeps W1.
+ */
+
+typedef uint64_t flagshm_u64_ __attribute__((aligned(8)));
+
+#define FLAGSHM_TABLE_MAGIC     UINT64_C(0x3142545348474c46) /* "FLGHSTB1" on a little-endian host */
+#define FLAGSHM_BYTE_ORDER      UINT32_C(0x01020304)
+#define FLAGSHM_KIND_TABLE      1u
+#define FLAGSHM_SEQ_RETIRED     (UINT64_C(1) << 63) /* a successor stands under the name */
+#define FLAGSHM_SEQ_ALL_CONTROL (UINT64_C(1) << 62) /* every flag gives control */
+#define FLAGSHM_SEQ_SWITCHES    (FLAGSHM_SEQ_RETIRED | FLAGSHM_SEQ_ALL_CONTROL)
+#define FLAGSHM_HEADER_BYTES    4096u
+#define FLAGSHM_PROBES_MAX      1024u /* a server never publishes an index with longer runs */
+#define FLAGSHM_RETRIES_MAX     64
+
+struct flagshm_header { /* of the table segment */
+    /* prefix: written once */
+    flagshm_u64_ magic;
+    uint32_t byte_order;
+    uint16_t layout_major, layout_minor;
+    uint32_t header_bytes, kind;
+    flagshm_u64_ segment_bytes;
+    flagshm_u64_ segment_id; /* random, never 0 */
+    uint8_t boot_id[16];
+    flagshm_u64_ created_realtime_ns;
+    /* publish line */
+    flagshm_u64_ seq;
+    uint32_t wake; /* futex word: moves with every publish and switch */
+    uint32_t reserved_publish[13];
+    /* liveness line */
+    flagshm_u64_ heartbeat_mono_ns; /* CLOCK_MONOTONIC_COARSE, by the server's main loop only */
+    flagshm_u64_ period_ns, stale_after_ns;
+    uint32_t window_4h, window_1h; /* numbers of the outcome windows */
+    flagshm_u64_ outcomes_id;      /* segment id of the outcome segment; 0: none */
+    uint32_t pid;                  /* for people only */
+    uint32_t reserved_liveness[5];
+    /* geometry: written once; readers copy it when they attach */
+    flagshm_u64_ bank_offset[2], bank_bytes; /* from the beginning of the segment */
+    flagshm_u64_ index_offset, records_offset, heap_offset, heap_bytes; /* from the beginning of a bank */
+    uint32_t index_slots;                                               /* a power of two */
+    uint32_t record_stride, record_capacity, arm_stride;
+    uint32_t reserved_geometry[14];
+    /* paths, for tools; empty where they do not fit */
+    char socket_path[128];
+    char state_dir[1024];
+    char file_path[2048];
+    uint8_t reserved_header[576];
+};
+
+struct flagshm_bank {
+    flagshm_u64_ version;  /* numbers publishes */
+    flagshm_u64_ file_rev; /* numbers accepted files */
+    flagshm_u64_ published_realtime_ns, published_mono_ns;
+    flagshm_u64_ content_hash; /* of all that follows the bank's header */
+    uint32_t flag_count, reserved_count;
+    flagshm_u64_ heap_used;
+    uint32_t reserved_bank[18];
+};
+
+/* An index slot is one 64-bit word: the upper half of the name's hash, and in the lower half the record's
+ * number + 1; 0 is empty. Linear probing from (hash & (slots - 1)). */
+
+#define FLAGSHM_SWITCH_KILLED        (1u << 0)
+#define FLAGSHM_SWITCH_DISABLED      (1u << 1) /* "enabled": false */
+#define FLAGSHM_SWITCH_ROLLED_BACK   (1u << 2)
+#define FLAGSHM_SWITCH_OFF           7u
+#define FLAGSHM_SWITCH_STALE_CONTROL (1u << 3) /* "on_stale": "control" */
+#define FLAGSHM_SWITCH_HASH          (1u << 4) /* neither 0 nor 100 % of one variant, or a slot or shadow: hash */
+#define FLAGSHM_SWITCH_GUARDED       (1u << 5)
+#define FLAGSHM_SWITCH_ORG           (1u << 6) /* identity, for people and tools */
+#define FLAGSHM_SWITCH_SESSION       (1u << 7)
+
+struct flagshm_flag_entry {
+    flagshm_u64_ name_hash; /* flagshm_hash64_ of the name; unique in a table */
+    uint32_t switches;
+    uint16_t name_bytes, arm_count;
+    uint32_t rollout_mpct, shadow_mpct; /* as served: 0 where killed, rolled back or disabled */
+    uint32_t name_offset;
+    uint32_t prefix_bytes; /* of salt and ':' */
+    uint32_t weight_sum, arms_offset;
+    uint32_t force_offset, force_count; /* struct flagshm_force_id, sorted */
+    uint32_t slot, slot_generation;
+    uint32_t md5_start[4]; /* chaining state after the whole blocks of the prefix */
+    uint32_t md5_state[4]; /* md5_start moved on by the whole 32-bit words of pending */
+    uint8_t pending[64];   /* the prefix's last, partial block; zeros behind it */
+    char stage[24];
+    flagshm_u64_ latch_fingerprint; /* the value that was rolled back; 0: none */
+    flagshm_u64_ changed_version;   /* of the last publish that changed this record */
+};
+
+struct flagshm_arm_entry {
+    uint32_t weight_end; /* sum of the variants' weights up to and with this one; 0 for control */
+    uint16_t name_bytes, model_bytes;
+    uint32_t name_offset, model_offset, value_offset,
+        value_bytes; /* texts are padded with zeros to 8 bytes */
+    flagshm_u64_ value_hash, fingerprint;
+};
+
+struct flagshm_force_id {
+    flagshm_u64_ high, low; /* the MD5 of salt ':' id, as two big-endian halves; sorted by (high, low) */
+    flagshm_u64_ arm;
+};
+
+FLAGSHM_ASSERT_(sizeof(struct flagshm_header) == FLAGSHM_HEADER_BYTES, "header is one page");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, byte_order) == 8, "frozen");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, layout_major) == 12, "frozen");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, layout_minor) == 14, "frozen");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, header_bytes) == 16, "frozen");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, kind) == 20, "frozen");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, segment_bytes) == 24, "frozen");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, segment_id) == 32, "frozen");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, boot_id) == 40, "frozen");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, created_realtime_ns) == 56, "frozen");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, seq) == 64, "frozen");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, wake) == 72, "frozen");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, heartbeat_mono_ns) == 128, "frozen");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, period_ns) == 136, "frozen");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, stale_after_ns) == 144, "frozen");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, window_4h) == 152, "frozen");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, window_1h) == 156, "frozen");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, outcomes_id) == 160, "frozen");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, pid) == 168, "frozen");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, bank_offset) == 192, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, bank_bytes) == 208, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, index_offset) == 216, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, records_offset) == 224, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, heap_offset) == 232, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, heap_bytes) == 240, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, index_slots) == 248, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, record_stride) == 252, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, record_capacity) == 256, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, arm_stride) == 260, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, socket_path) == 320, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, state_dir) == 448, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_header, file_path) == 1472, "layout");
+FLAGSHM_ASSERT_(sizeof(struct flagshm_bank) == 128, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_bank, content_hash) == 32, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_bank, flag_count) == 40, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_bank, heap_used) == 48, "layout");
+FLAGSHM_ASSERT_(sizeof(struct flagshm_flag_entry) == 192, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_flag_entry, switches) == 8, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_flag_entry, rollout_mpct) == 16, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_flag_entry, name_offset) == 24, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_flag_entry, weight_sum) == 32, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_flag_entry, force_offset) == 40, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_flag_entry, slot) == 48, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_flag_entry, md5_start) == 56, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_flag_entry, md5_state) == 72, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_flag_entry, pending) == 88, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_flag_entry, stage) == 152, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_flag_entry, latch_fingerprint) == 176, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_flag_entry, changed_version) == 184, "layout");
+FLAGSHM_ASSERT_(sizeof(struct flagshm_arm_entry) == 40, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_arm_entry, value_hash) == 24, "layout");
+FLAGSHM_ASSERT_(sizeof(struct flagshm_force_id) == 24, "layout");
+
+/* ---- 3 Words and clocks
+ * ----------------------------------------------------------------------------------------- */
+
+#define FLAGSHM_LIKELY_(x)   __builtin_expect(!!(x), 1)
+#define FLAGSHM_UNLIKELY_(x) __builtin_expect(!!(x), 0)
+#define FLAGSHM_INLINE_      static inline __attribute__((always_inline, unused))
+#define FLAGSHM_API_         static inline __attribute__((unused))
+#define FLAGSHM_COLD_        static __attribute__((noinline, cold, unused))
+
+/* The thread sanitizer does not model fences: for it every word is loaded with acquire (and stored with
+ * release) order, which is right by itself. */
+#if defined(__SANITIZE_THREAD__)
+#define FLAGSHM_DATA_LOAD_  __ATOMIC_ACQUIRE
+#define FLAGSHM_DATA_STORE_ __ATOMIC_RELEASE
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define FLAGSHM_DATA_LOAD_  __ATOMIC_ACQUIRE
+#define FLAGSHM_DATA_STORE_ __ATOMIC_RELEASE
+#endif
+#endif
+#ifndef FLAGSHM_DATA_LOAD_
+#define FLAGSHM_DATA_LOAD_  __ATOMIC_RELAXED
+#define FLAGSHM_DATA_STORE_ __ATOMIC_RELAXED
+#endif
+
+FLAGSHM_INLINE_ uint64_t flagshm_load64_(const void *shared)
+{
+    return __atomic_load_n((const flagshm_u64_ *)shared, FLAGSHM_DATA_LOAD_);
+}
+FLAGSHM_INLINE_ uint32_t flagshm_load32_(const void *shared)
+{
+    return __atomic_load_n((const uint32_t *)shared, FLAGSHM_DATA_LOAD_);
+}
+/* A word by its place in memory order: byte 0 in the low bits on every host. */
+FLAGSHM_INLINE_ uint64_t flagshm_le64_(uint64_t word)
+{
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    return __builtin_bswap64(word);
+#else
+    return word;
+#endif
+}
+FLAGSHM_INLINE_ uint64_t flagshm_get64_(const void *private_bytes)
+{
+    uint64_t word;
+    memcpy(&word, private_bytes, 8);
+    return flagshm_le64_(word);
+}
+FLAGSHM_INLINE_ uint32_t flagshm_get32_(const void *private_bytes)
+{
+    uint32_t word;
+    memcpy(&word, private_bytes, 4);
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    word = __builtin_bswap32(word);
+#endif
+    return word;
+}
+/* The first n (0...7) bytes of a text, the rest zero; reads nothing beyond them. */
+FLAGSHM_INLINE_ uint64_t flagshm_get_short_(const unsigned char *bytes, size_t n)
+{
+    if (n >= 4) {
+        uint64_t low = flagshm_get32_(bytes), high = flagshm_get32_(bytes + n - 4);
+        return low | high << (8 * (n - 4));
+    }
+    if (n == 0)
+        return 0;
+    return (uint64_t)bytes[0] | (uint64_t)bytes[n / 2] << (8 * (n / 2)) |
+           (uint64_t)bytes[n - 1] << (8 * (n - 1));
+}
+/* The last n (1...7) bytes of a text of `length` bytes. */
+FLAGSHM_INLINE_ uint64_t flagshm_get_tail_(const unsigned char *bytes, size_t length, size_t n)
+{
+    if (FLAGSHM_LIKELY_(length >= 8))
+        return flagshm_get64_(bytes + length - 8) >> (8 * (8 - n));
+    return flagshm_get_short_(bytes, n);
+}
+
+/* Strict modes hide these calls of the C library; names of our own for the same symbols bring them back
+ * without touching what the including program sees. The struct is the one of the symbol clock_gettime on
+ * every ABI. */
+struct flagshm_timespec_ {
+    long seconds, nanoseconds;
+};
+extern int flagshm_libc_clock_gettime_(int clock, struct flagshm_timespec_ *time) __asm__("clock_gettime");
+extern long flagshm_libc_syscall_(long number, ...) __asm__("syscall");
+extern char *flagshm_libc_secure_getenv_(const char *name) __asm__("secure_getenv");
+
+#define FLAGSHM_CLOCK_MONOTONIC_        1
+#define FLAGSHM_CLOCK_MONOTONIC_COARSE_ 6
+#define FLAGSHM_FUTEX_WAIT_             0
+#define FLAGSHM_FUTEX_WAKE_             1
+
+FLAGSHM_INLINE_ uint64_t flagshm_clock_ns_(int clock)
+{
+    struct flagshm_timespec_ now = {0, 0};
+    (void)flagshm_libc_clock_gettime_(clock, &now);
+    return (uint64_t)now.seconds * 1000000000u + (uint64_t)now.nanoseconds;
+}
+
+/* ---- 4 Hashing
+ * -------------------------------------------------------------------------------------------------- */
+
+/* High half XOR low half of a 64 x 64 bit product. */
+FLAGSHM_INLINE_ uint64_t flagshm_fold_(uint64_t a, uint64_t b)
+{
+#if defined(__SIZEOF_INT128__)
+    __extension__ typedef unsigned __int128 flagshm_u128_;
+    flagshm_u128_ product = (flagshm_u128_)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+#else
+    uint64_t a0 = (uint32_t)a, a1 = a >> 32, b0 = (uint32_t)b, b1 = b >> 32;
+    uint64_t low = a0 * b0, middle = a1 * b0 + (low >> 32), cross = a0 * b1 + (uint32_t)middle;
+    return (a1 * b1 + (middle >> 32) + (cross >> 32)) ^ (cross << 32 | (uint32_t)low);
+#endif
+}
+
+#define FLAGSHM_MIX_1_ UINT64_C(0x9e3779b97f4a7c15) /* 2^64 / golden ratio; odd, no long runs of equal bits  \
+                                                     */
+#define FLAGSHM_MIX_2_ UINT64_C(0xd6e8feb86659fd93)
+
+FLAGSHM_INLINE_ uint64_t flagshm_hash64_begin_(size_t length, uint64_t seed)
+{
+    return (seed ^ FLAGSHM_MIX_2_) + (uint64_t)length * FLAGSHM_MIX_1_;
+}
+FLAGSHM_INLINE_ uint64_t flagshm_hash64_word_(uint64_t hash, uint64_t word)
+{
+    return flagshm_fold_(hash ^ word, FLAGSHM_MIX_1_) + word;
+}
+FLAGSHM_INLINE_ uint64_t flagshm_hash64_end_(uint64_t hash)
+{
+    return flagshm_fold_(hash ^ (hash >> 32), FLAGSHM_MIX_2_);
+}
+/* A fast 64-bit hash of bytes: the same on every host, for tables and cells; not for secrets. */
+FLAGSHM_API_ uint64_t flagshm_hash64_(const void *bytes, size_t length, uint64_t seed)
+{
+    const unsigned char *p = (const unsigned char *)bytes;
+    uint64_t hash = flagshm_hash64_begin_(length, seed);
+    size_t i;
+    for (i = 0; i + 8 <= length; i += 8)
+        hash = flagshm_hash64_word_(hash, flagshm_get64_(p + i));
+    if (i < length)
+        hash = flagshm_hash64_word_(hash, flagshm_get_tail_(p, length, length - i));
+    return flagshm_hash64_end_(hash);
+}
+
+/* MD5 (RFC 1321), because the buckets must agree with those of the programs that it replaces. Not used as
+ * protection.
+ *
+ * Each step is a chain: the word made last enters its function, is added, rotated, added. What does not
+ * depend on that word is added up beforehand; the empty asm keeps compilers from moving that sum behind the
+ * late word. G's two halves have no bit in common, so + takes the place of |, and its late half is one AND
+ * away. */
+#define FLAGSHM_KEEP_(x)    __asm__("" : "+r"(x))
+#define FLAGSHM_ROTL_(x, s) ((x) << (s) | (x) >> (32 - (s)))
+#define FLAGSHM_MD5_F_(a, b, c, d, k, s, t)                                                                  \
+    do {                                                                                                     \
+        a += m[k] + UINT32_C(t);                                                                             \
+        FLAGSHM_KEEP_(a);                                                                                    \
+        a += d ^ (b & (c ^ d));                                                                              \
+        a = FLAGSHM_ROTL_(a, s) + b;                                                                         \
+    } while (0)
+#define FLAGSHM_MD5_G_(a, b, c, d, k, s, t)                                                                  \
+    do {                                                                                                     \
+        a += m[k] + UINT32_C(t) + (c & ~d);                                                                  \
+        FLAGSHM_KEEP_(a);                                                                                    \
+        a += b & d;                                                                                          \
+        a = FLAGSHM_ROTL_(a, s) + b;                                                                         \
+    } while (0)
+#define FLAGSHM_MD5_H_(a, b, c, d, k, s, t)                                                                  \
+    do {                                                                                                     \
+        uint32_t early = c ^ d;                                                                              \
+        a += m[k] + UINT32_C(t);                                                                             \
+        FLAGSHM_KEEP_(a);                                                                                    \
+        FLAGSHM_KEEP_(early);                                                                                \
+        a += b ^ early;                                                                                      \
+        a = FLAGSHM_ROTL_(a, s) + b;                                                                         \
+    } while (0)
+#define FLAGSHM_MD5_I_(a, b, c, d, k, s, t)                                                                  \
+    do {                                                                                                     \
+        a += m[k] + UINT32_C(t);                                                                             \
+        FLAGSHM_KEEP_(a);                                                                                    \
+        a += c ^ (b | ~d);                                                                                   \
+        a = FLAGSHM_ROTL_(a, s) + b;                                                                         \
+    } while (0)
+
+/* The chaining state after one more block. `at`: the state inside this block after its first `steps` (0...15)
+ * steps, which depend on the prefix alone; its four words are named as the step after them finds them.
+ * `block`: 8 words in memory order. */
+FLAGSHM_INLINE_ void flagshm_md5_block_(uint32_t chain[4], const uint32_t at[4], unsigned steps,
+                                        const uint64_t block[8])
+{
+    uint32_t m[16], a = at[0], b = at[1], c = at[2], d = at[3];
+    int i;
+    for (i = 0; i < 8; i++) {
+        m[2 * i] = (uint32_t)block[i];
+        m[2 * i + 1] = (uint32_t)(block[i] >> 32);
+    }
+    switch (steps) {
+    default:
+        FLAGSHM_MD5_F_(a, b, c, d, 0, 7, 0xd76aa478);
+        __attribute__((fallthrough));
+    case 1:
+        FLAGSHM_MD5_F_(d, a, b, c, 1, 12, 0xe8c7b756);
+        __attribute__((fallthrough));
+    case 2:
+        FLAGSHM_MD5_F_(c, d, a, b, 2, 17, 0x242070db);
+        __attribute__((fallthrough));
+    case 3:
+        FLAGSHM_MD5_F_(b, c, d, a, 3, 22, 0xc1bdceee);
+        __attribute__((fallthrough));
+    case 4:
+        FLAGSHM_MD5_F_(a, b, c, d, 4, 7, 0xf57c0faf);
+        __attribute__((fallthrough));
+    case 5:
+        FLAGSHM_MD5_F_(d, a, b, c, 5, 12, 0x4787c62a);
+        __attribute__((fallthrough));
+    case 6:
+        FLAGSHM_MD5_F_(c, d, a, b, 6, 17, 0xa8304613);
+        __attribute__((fallthrough));
+    case 7:
+        FLAGSHM_MD5_F_(b, c, d, a, 7, 22, 0xfd469501);
+        __attribute__((fallthrough));
+    case 8:
+        FLAGSHM_MD5_F_(a, b, c, d, 8, 7, 0x698098d8);
+        __attribute__((fallthrough));
+    case 9:
+        FLAGSHM_MD5_F_(d, a, b, c, 9, 12, 0x8b44f7af);
+        __attribute__((fallthrough));
+    case 10:
+        FLAGSHM_MD5_F_(c, d, a, b, 10, 17, 0xffff5bb1);
+        __attribute__((fallthrough));
+    case 11:
+        FLAGSHM_MD5_F_(b, c, d, a, 11, 22, 0x895cd7be);
+        __attribute__((fallthrough));
+    case 12:
+        FLAGSHM_MD5_F_(a, b, c, d, 12, 7, 0x6b901122);
+        __attribute__((fallthrough));
+    case 13:
+        FLAGSHM_MD5_F_(d, a, b, c, 13, 12, 0xfd987193);
+        __attribute__((fallthrough));
+    case 14:
+        FLAGSHM_MD5_F_(c, d, a, b, 14, 17, 0xa679438e);
+        __attribute__((fallthrough));
+    case 15:
+        FLAGSHM_MD5_F_(b, c, d, a, 15, 22, 0x49b40821);
+    }
+    FLAGSHM_MD5_G_(a, b, c, d, 1, 5, 0xf61e2562);
+    FLAGSHM_MD5_G_(d, a, b, c, 6, 9, 0xc040b340);
+    FLAGSHM_MD5_G_(c, d, a, b, 11, 14, 0x265e5a51);
+    FLAGSHM_MD5_G_(b, c, d, a, 0, 20, 0xe9b6c7aa);
+    FLAGSHM_MD5_G_(a, b, c, d, 5, 5, 0xd62f105d);
+    FLAGSHM_MD5_G_(d, a, b, c, 10, 9, 0x02441453);
+    FLAGSHM_MD5_G_(c, d, a, b, 15, 14, 0xd8a1e681);
+    FLAGSHM_MD5_G_(b, c, d, a, 4, 20, 0xe7d3fbc8);
+    FLAGSHM_MD5_G_(a, b, c, d, 9, 5, 0x21e1cde6);
+    FLAGSHM_MD5_G_(d, a, b, c, 14, 9, 0xc33707d6);
+    FLAGSHM_MD5_G_(c, d, a, b, 3, 14, 0xf4d50d87);
+    FLAGSHM_MD5_G_(b, c, d, a, 8, 20, 0x455a14ed);
+    FLAGSHM_MD5_G_(a, b, c, d, 13, 5, 0xa9e3e905);
+    FLAGSHM_MD5_G_(d, a, b, c, 2, 9, 0xfcefa3f8);
+    FLAGSHM_MD5_G_(c, d, a, b, 7, 14, 0x676f02d9);
+    FLAGSHM_MD5_G_(b, c, d, a, 12, 20, 0x8d2a4c8a);
+    FLAGSHM_MD5_H_(a, b, c, d, 5, 4, 0xfffa3942);
+    FLAGSHM_MD5_H_(d, a, b, c, 8, 11, 0x8771f681);
+    FLAGSHM_MD5_H_(c, d, a, b, 11, 16, 0x6d9d6122);
+    FLAGSHM_MD5_H_(b, c, d, a, 14, 23, 0xfde5380c);
+    FLAGSHM_MD5_H_(a, b, c, d, 1, 4, 0xa4beea44);
+    FLAGSHM_MD5_H_(d, a, b, c, 4, 11, 0x4bdecfa9);
+    FLAGSHM_MD5_H_(c, d, a, b, 7, 16, 0xf6bb4b60);
+    FLAGSHM_MD5_H_(b, c, d, a, 10, 23, 0xbebfbc70);
+    FLAGSHM_MD5_H_(a, b, c, d, 13, 4, 0x289b7ec6);
+    FLAGSHM_MD5_H_(d, a, b, c, 0, 11, 0xeaa127fa);
+    FLAGSHM_MD5_H_(c, d, a, b, 3, 16, 0xd4ef3085);
+    FLAGSHM_MD5_H_(b, c, d, a, 6, 23, 0x04881d05);
+    FLAGSHM_MD5_H_(a, b, c, d, 9, 4, 0xd9d4d039);
+    FLAGSHM_MD5_H_(d, a, b, c, 12, 11, 0xe6db99e5);
+    FLAGSHM_MD5_H_(c, d, a, b, 15, 16, 0x1fa27cf8);
+    FLAGSHM_MD5_H_(b, c, d, a, 2, 23, 0xc4ac5665);
+    FLAGSHM_MD5_I_(a, b, c, d, 0, 6, 0xf4292244);
+    FLAGSHM_MD5_I_(d, a, b, c, 7, 10, 0x432aff97);
+    FLAGSHM_MD5_I_(c, d, a, b, 14, 15, 0xab9423a7);
+    FLAGSHM_MD5_I_(b, c, d, a, 5, 21, 0xfc93a039);
+    FLAGSHM_MD5_I_(a, b, c, d, 12, 6, 0x655b59c3);
+    FLAGSHM_MD5_I_(d, a, b, c, 3, 10, 0x8f0ccc92);
+    FLAGSHM_MD5_I_(c, d, a, b, 10, 15, 0xffeff47d);
+    FLAGSHM_MD5_I_(b, c, d, a, 1, 21, 0x85845dd1);
+    FLAGSHM_MD5_I_(a, b, c, d, 8, 6, 0x6fa87e4f);
+    FLAGSHM_MD5_I_(d, a, b, c, 15, 10, 0xfe2ce6e0);
+    FLAGSHM_MD5_I_(c, d, a, b, 6, 15, 0xa3014314);
+    FLAGSHM_MD5_I_(b, c, d, a, 13, 21, 0x4e0811a1);
+    FLAGSHM_MD5_I_(a, b, c, d, 4, 6, 0xf7537e82);
+    FLAGSHM_MD5_I_(d, a, b, c, 11, 10, 0xbd3af235);
+    FLAGSHM_MD5_I_(c, d, a, b, 2, 15, 0x2ad7d2bb);
+    FLAGSHM_MD5_I_(b, c, d, a, 9, 21, 0xeb86d391);
+    chain[0] += a;
+    chain[1] += b;
+    chain[2] += c;
+    chain[3] += d;
+}
+
+#define FLAGSHM_MD5_INIT_                                                                                    \
+    {                                                                                                        \
+        0x67452301u, 0xefcdab89u, 0x98badcfeu, 0x10325476u                                                   \
+    }
+
+/* What hashing needs to know of a flag: private copies of the record's words. */
+struct flagshm_md5_prefix_ {
+    uint64_t pending[8]; /* in memory order */
+    uint32_t start[4], state[4];
+    uint32_t bytes; /* of salt and ':', 2...65 */
+};
+
+/* What is left of the message when the id fills its first block: the rare way, any length up to
+ * FLAGSHM_ID_MAX. */
+FLAGSHM_COLD_ void flagshm_md5_long_(const struct flagshm_md5_prefix_ *prefix, const unsigned char *id,
+                                     size_t id_bytes, uint32_t chain[4])
+{
+    unsigned char bytes[64];
+    uint64_t block[8];
+    uint32_t at[4];
+    size_t filled = prefix->bytes & 63u, taken = 0, i;
+    unsigned steps = (unsigned)filled / 4;
+    bool has_ended = false;
+
+    for (i = 0; i < 8; i++) {
+        uint64_t word = flagshm_le64_(prefix->pending[i]);
+        memcpy(bytes + 8 * i, &word, 8);
+    }
+    memcpy(chain, prefix->start, sizeof prefix->start);
+    memcpy(at, prefix->state, sizeof at);
+    for (;;) {
+        size_t part = id_bytes - taken < 64 - filled ? id_bytes - taken : 64 - filled;
+        memcpy(bytes + filled, id + taken, part);
+        filled += part;
+        taken += part;
+        if (filled < 64 && !has_ended) {
+            bytes[filled++] = 0x80;
+            has_ended = true;
+        }
+        memset(bytes + filled, 0, 64 - filled);
+        for (i = 0; i < 8; i++)
+            block[i] = flagshm_get64_(bytes + 8 * i);
+        if (has_ended && filled <= 56) {
+            block[7] = ((uint64_t)prefix->bytes + id_bytes) * 8;
+            flagshm_md5_block_(chain, at, steps, block);
+            return;
+        }
+        flagshm_md5_block_(chain, at, steps, block);
+        memcpy(at, chain, sizeof at);
+        steps = 0;
+        filled = 0;
+    }
+}
+
+/* MD5 of the prefix and the id, as the digest's four big-endian words; and the hash of the id, from the same
+ * loads. */
+FLAGSHM_INLINE_ void flagshm_md5_id_(const struct flagshm_md5_prefix_ *prefix, const unsigned char *id,
+                                     size_t id_bytes, uint32_t words[4])
+{
+    uint32_t chain[4];
+    size_t filled = prefix->bytes & 63u, i;
+
+    if (FLAGSHM_LIKELY_(filled + id_bytes <= 55)) {
+        uint64_t block[10], carry;
+        size_t at = filled / 8, tail = id_bytes & 7;
+        unsigned shift = (unsigned)(filled & 7) * 8;
+        uint64_t word;
+        /* The id is laid into the block by whole words, shifted into place: copying bytes would make the
+         * rounds read words that two stores have written, and wait for both. `carry << 1 << (63 - s)` is a
+         * shift by 64 - s that is defined at s = 0. */
+        for (i = 0; i < 8; i++)
+            block[i] = prefix->pending[i];
+        carry = block[at];
+        for (i = 0; i + 8 <= id_bytes; i += 8) {
+            word = flagshm_get64_(id + i);
+            block[at++] = carry | word << shift;
+            carry = word >> 1 >> (63 - shift);
+        }
+        word = (tail ? flagshm_get_tail_(id, id_bytes, tail) : 0) | UINT64_C(0x80) << (8 * tail);
+        block[at] = carry | word << shift;
+        block[at + 1] = word >> 1 >> (63 - shift);
+        block[7] = ((uint64_t)prefix->bytes + id_bytes) * 8;
+        memcpy(chain, prefix->start, sizeof chain);
+        flagshm_md5_block_(chain, prefix->state, (unsigned)filled / 4, block);
+    } else {
+        flagshm_md5_long_(prefix, id, id_bytes, chain);
+    }
+    for (i = 0; i < 4; i++)
+        words[i] = __builtin_bswap32(chain[i]);
+}
+
+/* With h the digest as one big-endian number: (h % 100) * 1000 + (h / 100) % 1000. From r = h mod 100000,
+ * since 100 divides 100000; the factors are 2^96, 2^64 and 2^32 mod 100000. */
+FLAGSHM_INLINE_ uint32_t flagshm_bucket_(const uint32_t w[4])
+{
+    uint32_t r =
+        (uint32_t)(((uint64_t)w[0] * 50336u + (uint64_t)w[1] * 51616u + (uint64_t)w[2] * 67296u + w[3]) %
+                   100000u);
+    return r % 100u * 1000u + r / 100u;
+}
+
+/* (h / 100000) % modulus, by long division; modulus >= 1. */
+FLAGSHM_API_ uint32_t flagshm_lot_(const uint32_t w[4], uint32_t modulus)
+{
+    uint64_t rest = 0, lot = 0;
+    int i;
+    for (i = 0; i < 4; i++) {
+        uint64_t part = rest << 32 | w[i];
+        rest = part % 100000u;
+        lot = (lot << 32 | part / 100000u) % modulus;
+    }
+    return (uint32_t)lot;
+}
+
+/* ---- 5 Attaching
+ * ------------------------------------------------------------------------------------------------
+ *
+ * An attachment is a private page with a checked copy of the segment's geometry; a handle points to the
+ * newest, each points to the one before. Who sees that a segment is retired maps the successor and installs
+ * it by one compare-and-swap; the loser of that race unmaps its own. Nothing is unmapped before
+ * flagshm_close, since other threads may be reading it, and there is no state "in progress" that a fork()
+ * could freeze. */
+
+#define FLAGSHM_ATTACHMENTS_MAX 16
+
+struct flagshm_map_ {
+    struct flagshm_map_ *older;
+    const unsigned char *segment; /* struct flagshm_header, then the banks */
+    const unsigned char *bank[2];
+    uint64_t segment_id;
+    uint64_t index_offset, records_offset, heap_offset, heap_bytes;
+    uint32_t index_mask, record_stride, record_capacity, arm_stride;
+    size_t segment_bytes;
+    uint64_t device, inode;
+    uint32_t attachments; /* in the chain from here on */
+};
+
+FLAGSHM_INLINE_ const unsigned char *flagshm_seq_at_(const struct flagshm_map_ *map)
+{
+    return map->segment + offsetof(struct flagshm_header, seq);
+}
+FLAGSHM_INLINE_ uint64_t flagshm_seq_acquire_(const struct flagshm_map_ *map) /* R1 */
+{
+    return __atomic_load_n((const flagshm_u64_ *)(const void *)flagshm_seq_at_(map), __ATOMIC_ACQUIRE);
+}
+FLAGSHM_INLINE_ uint64_t flagshm_seq_again_(const struct flagshm_map_ *map) /* R3 */
+{
+#if !defined(__SANITIZE_THREAD__)
+    if (FLAGSHM_DATA_LOAD_ == __ATOMIC_RELAXED)
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+#endif
+    return __atomic_load_n((const flagshm_u64_ *)(const void *)flagshm_seq_at_(map), __ATOMIC_RELAXED);
+}
+
+#if defined(O_NOFOLLOW)
+#define FLAGSHM_O_NOFOLLOW_ O_NOFOLLOW
+#elif defined(__O_NOFOLLOW)
+#define FLAGSHM_O_NOFOLLOW_ __O_NOFOLLOW
+#elif defined(__aarch64__) || defined(__arm__) || defined(__powerpc__) || defined(__m68k__)
+#define FLAGSHM_O_NOFOLLOW_ 0100000
+#else
+#define FLAGSHM_O_NOFOLLOW_ 0400000
+#endif
+#if defined(O_CLOEXEC)
+#define FLAGSHM_O_CLOEXEC_ O_CLOEXEC
+#elif defined(__O_CLOEXEC)
+#define FLAGSHM_O_CLOEXEC_ __O_CLOEXEC
+#else
+#define FLAGSHM_O_CLOEXEC_ 02000000
+#endif
+#if defined(MAP_ANONYMOUS)
+#define FLAGSHM_MAP_ANONYMOUS_ MAP_ANONYMOUS
+#elif defined(__mips__)
+#define FLAGSHM_MAP_ANONYMOUS_ 0x800
+#elif defined(__alpha__) || defined(__hppa__)
+#define FLAGSHM_MAP_ANONYMOUS_ 0x10
+#else
+#define FLAGSHM_MAP_ANONYMOUS_ 0x20
+#endif
+
+/* Is `bytes` from `offset` on, both from hostile hands, inside `whole`, and aligned? */
+FLAGSHM_INLINE_ bool flagshm_is_inside_(uint64_t offset, uint64_t bytes, uint64_t whole)
+{
+    return (offset & 7) == 0 && offset <= whole && bytes <= whole - offset;
+}
+
+/* Copies the geometry and checks it. 0, -EPROTO: not our kind of object or layout, -EBADMSG: damaged. */
+FLAGSHM_COLD_ int flagshm_geometry_(struct flagshm_map_ *map, const unsigned char *segment,
+                                    uint64_t segment_bytes)
+{
+    const struct flagshm_header *h = (const struct flagshm_header *)(const void *)segment;
+    uint64_t bank_bytes = flagshm_load64_(&h->bank_bytes), index_bytes, records_bytes;
+    uint64_t version_and_order = flagshm_load64_(&h->byte_order);
+    uint32_t order = 0, slots = flagshm_load32_(&h->index_slots);
+    uint16_t major = 0;
+    int i;
+
+    memcpy(&order, &version_and_order, sizeof order);
+    memcpy(&major, (const unsigned char *)&version_and_order + 4, sizeof major);
+    if (flagshm_load64_(&h->magic) != FLAGSHM_TABLE_MAGIC || order != FLAGSHM_BYTE_ORDER ||
+        major != FLAGSHM_LAYOUT_MAJOR || flagshm_load32_(&h->kind) != FLAGSHM_KIND_TABLE)
+        return -EPROTO;
+    if (flagshm_load64_(&h->segment_bytes) != segment_bytes ||
+        flagshm_load32_(&h->header_bytes) < FLAGSHM_HEADER_BYTES)
+        return -EBADMSG;
+    map->segment = segment;
+    map->segment_bytes = (size_t)segment_bytes;
+    map->segment_id = flagshm_load64_(&h->segment_id);
+    map->index_offset = flagshm_load64_(&h->index_offset);
+    map->records_offset = flagshm_load64_(&h->records_offset);
+    map->heap_offset = flagshm_load64_(&h->heap_offset);
+    map->heap_bytes = flagshm_load64_(&h->heap_bytes) & ~UINT64_C(7);
+    map->record_stride = flagshm_load32_(&h->record_stride);
+    map->record_capacity = flagshm_load32_(&h->record_capacity);
+    map->arm_stride = flagshm_load32_(&h->arm_stride);
+    map->index_mask = slots - 1;
+    index_bytes = (uint64_t)slots * 8;
+    records_bytes = (uint64_t)map->record_capacity * map->record_stride;
+    if (slots == 0 || (slots & (slots - 1)) != 0 || map->record_stride < sizeof(struct flagshm_flag_entry) ||
+        map->record_stride % 8 != 0 || map->record_stride > 65536 ||
+        map->arm_stride < sizeof(struct flagshm_arm_entry) || map->arm_stride % 8 != 0 ||
+        map->arm_stride > 65536 || map->heap_bytes < 64 || map->heap_bytes > UINT32_MAX ||
+        !flagshm_is_inside_(map->index_offset, index_bytes, bank_bytes) ||
+        !flagshm_is_inside_(map->records_offset, records_bytes, bank_bytes) ||
+        !flagshm_is_inside_(map->heap_offset, map->heap_bytes, bank_bytes) ||
+        bank_bytes < sizeof(struct flagshm_bank))
+        return -EBADMSG;
+    for (i = 0; i < 2; i++) {
+        uint64_t offset = flagshm_load64_(&h->bank_offset[i]);
+        if (offset < FLAGSHM_HEADER_BYTES || !flagshm_is_inside_(offset, bank_bytes, segment_bytes))
+            return -EBADMSG;
+        map->bank[i] = segment + offset;
+    }
+    return 0;
+}
+
+/* May an object with this owner and mode decide for us? In a FLAGSHM_DIR that only its owner can write to,
+ * that owner is trusted too. */
+FLAGSHM_COLD_ bool flagshm_is_trusted_(const struct flagshm *fs, const struct stat *object)
+{
+    if (!S_ISREG(object->st_mode) || (object->st_mode & (S_IWGRP | S_IWOTH)) != 0)
+        return false;
+    if (object->st_uid == 0 || object->st_uid == geteuid() ||
+        (fs->has_owner_ && (uint32_t)object->st_uid == fs->owner_))
+        return true;
+    if (fs->in_dir_) {
+        char dir[sizeof fs->path_];
+        struct stat place;
+        char *slash;
+        memcpy(dir, fs->path_, sizeof dir);
+        slash = strrchr(dir, '/');
+        if (slash != NULL)
+            slash[slash == dir] = '\0';
+        return slash != NULL && stat(dir, &place) == 0 && S_ISDIR(place.st_mode) &&
+               (place.st_mode & (S_IWGRP | S_IWOTH)) == 0 && place.st_uid == object->st_uid;
+    }
+    return false;
+}
+
+/* Maps what stands under the name now and installs it in front of `seen`. 0; -EALREADY: it is `seen` itself;
+ * -errno. */
+FLAGSHM_COLD_ int flagshm_attach_once_(struct flagshm *fs, struct flagshm_map_ *seen)
+{
+    struct flagshm_map_ *map = NULL;
+    void *segment = NULL, *page;
+    struct stat object;
+    int error = 0, fd;
+
+    if (fs->path_[0] == '\0')
+        return -EINVAL;
+    if (seen != NULL && seen->attachments >= FLAGSHM_ATTACHMENTS_MAX)
+        return -EMFILE;
+    fd = open(fs->path_, O_RDONLY | O_NONBLOCK | O_NOCTTY | FLAGSHM_O_CLOEXEC_ | FLAGSHM_O_NOFOLLOW_);
+    if (fd < 0)
+        return -errno;
+    if (fstat(fd, &object) != 0)
+        error = -errno;
+    else if (seen != NULL && seen->device == (uint64_t)object.st_dev &&
+             seen->inode == (uint64_t)object.st_ino)
+        error = -EALREADY;
+    else if (!flagshm_is_trusted_(fs, &object))
+        error = -EPERM;
+    else if (object.st_size < (off_t)FLAGSHM_HEADER_BYTES)
+        error = -EBADMSG;
+    else if ((uint64_t)object.st_size > SIZE_MAX / 2)
+        error = -EFBIG;
+    if (error == 0) {
+        segment = mmap(NULL, (size_t)object.st_size, PROT_READ, MAP_SHARED, fd, 0);
+        if (segment == (void *)-1)
+            error = -errno;
+    }
+    (void)close(fd);
+    if (error != 0)
+        return error;
+
+    page = mmap(NULL, sizeof *map, PROT_READ | PROT_WRITE, MAP_PRIVATE | FLAGSHM_MAP_ANONYMOUS_, -1, 0);
+    if (page == (void *)-1) {
+        error = -errno;
+    } else {
+        map = (struct flagshm_map_ *)page;
+        error = flagshm_geometry_(map, (const unsigned char *)segment, (uint64_t)object.st_size);
+    }
+    if (error == 0) {
+        struct flagshm_map_ *expected = seen;
+        map->device = (uint64_t)object.st_dev;
+        map->inode = (uint64_t)object.st_ino;
+        map->older = seen;
+        map->attachments = seen != NULL ? seen->attachments + 1 : 1;
+        if (__atomic_compare_exchange_n(&fs->map_, &expected, map, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+            return 0;
+    }
+    if (map != NULL)
+        (void)munmap(page, sizeof *map);
+    (void)munmap(segment, (size_t)object.st_size);
+    return error; /* 0: another thread was first, and has installed a newer one */
+}
+
+/* The newest attachment after at most one attempt a second to find a newer one than `seen`; NULL: there is
+ * none. */
+FLAGSHM_COLD_ struct flagshm_map_ *flagshm_newer_(struct flagshm *fs, struct flagshm_map_ *seen)
+{
+    uint64_t now = flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_COARSE_);
+    uint64_t retry = __atomic_load_n(&fs->retry_mono_ns_, __ATOMIC_RELAXED);
+    int saved = errno;
+
+    if ((retry == 0 || now >= retry || retry - now > UINT64_C(2000000000)) &&
+        __atomic_compare_exchange_n(&fs->retry_mono_ns_, &retry, now + UINT64_C(1000000000), false,
+                                    __ATOMIC_RELAXED, __ATOMIC_RELAXED) &&
+        flagshm_attach_once_(fs, seen) == 0)
+        __atomic_store_n(&fs->retry_mono_ns_, 0, __ATOMIC_RELAXED); /* the next one may be followed at once */
+    errno = saved;
+    return __atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE);
+}
+
+/* Signed age of the heartbeat in ns: slightly ahead (coarse clocks of two CPUs) counts as 0. */
+FLAGSHM_INLINE_ int64_t flagshm_map_age_ns_(const struct flagshm_map_ *map)
+{
+    const struct flagshm_header *h = (const struct flagshm_header *)(const void *)map->segment;
+    uint64_t beat = flagshm_load64_(&h->heartbeat_mono_ns);
+    int64_t age = (int64_t)(flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_COARSE_) - beat);
+    return age < 0 && age >= -INT64_C(2000000000) ? 0 : age;
+}
+FLAGSHM_INLINE_ bool flagshm_is_stale_(const struct flagshm_map_ *map)
+{
+    const struct flagshm_header *h = (const struct flagshm_header *)(const void *)map->segment;
+    int64_t age = flagshm_map_age_ns_(map);
+    return age < 0 || (uint64_t)age > flagshm_load64_(&h->stale_after_ns);
+}
+
+/* A server that died between renaming a new segment in and retiring this one, or whose segment was removed by
+ * hand, leaves us on an orphan. So now and then (for one id in 256) a decision looks at the heartbeat, and at
+ * the name where that has stopped. */
+FLAGSHM_COLD_ void flagshm_glance_(struct flagshm *fs, struct flagshm_map_ *map)
+{
+    if (flagshm_is_stale_(map))
+        (void)flagshm_newer_(fs, map);
+}
+
+/* ---- 6 Reading
+ * -------------------------------------------------------------------------------------------------- */
+
+/* Where a name of `bytes` bytes stands, or NULL. Without a name the hash alone decides: it is unique among
+ * the names of a table. */
+FLAGSHM_INLINE_ const unsigned char *flagshm_find_(const struct flagshm_map_ *map, const unsigned char *bank,
+                                                   uint64_t hash, const char *name, size_t bytes)
+{
+    const unsigned char *index = bank + map->index_offset;
+    uint32_t at = (uint32_t)hash & map->index_mask, probes;
+
+    for (probes = 0; probes < FLAGSHM_PROBES_MAX; probes++, at = (at + 1) & map->index_mask) {
+        uint64_t slot = flagshm_load64_(index + (size_t)at * 8);
+        uint32_t number = (uint32_t)slot - 1;
+        const unsigned char *r;
+        const unsigned char *text;
+        uint32_t offset;
+        size_t i;
+
+        if (slot == 0)
+            return NULL;
+        if ((uint32_t)(slot >> 32) != (uint32_t)(hash >> 32) || number >= map->record_capacity)
+            continue;
+        r = bank + map->records_offset + (size_t)number * map->record_stride;
+        if (flagshm_load64_(r + offsetof(struct flagshm_flag_entry, name_hash)) != hash)
+            continue;
+        if (name == NULL)
+            return r;
+        offset = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, name_offset));
+        if (!flagshm_is_inside_(offset, (bytes + 8) & ~(size_t)7, map->heap_bytes))
+            continue;
+        text = bank + map->heap_offset + offset;
+        for (i = 0; i + 8 <= bytes; i += 8)
+            if (flagshm_le64_(flagshm_load64_(text + i)) != flagshm_get64_(name + i))
+                break;
+        if (i + 8 > bytes &&
+            flagshm_le64_(flagshm_load64_(text + i)) ==
+                (bytes & 7 ? flagshm_get_tail_((const unsigned char *)name, bytes, bytes & 7) : 0))
+            return r;
+    }
+    return NULL;
+}
+
+/* Copies a text of the heap, at most `room` - 1 bytes, and ends it. False: offset or length make no sense. */
+FLAGSHM_INLINE_ bool flagshm_text_(const struct flagshm_map_ *map, const unsigned char *bank, uint32_t offset,
+                                   uint32_t bytes, char *out, uint32_t room)
+{
+    const unsigned char *text = bank + map->heap_offset + offset;
+    uint32_t i;
+    if (FLAGSHM_UNLIKELY_(bytes >= room ||
+                          !flagshm_is_inside_(offset, ((uint64_t)bytes + 7) & ~UINT64_C(7), map->heap_bytes)))
+        return false;
+    for (i = 0; i < bytes; i += 8) {
+        uint64_t word = flagshm_load64_(text + i);
+        memcpy(out + i, &word, 8); /* room is a multiple of 8 and over bytes */
+    }
+    out[bytes] = '\0';
+    return true;
+}
+
+/* Fills in what an answer without an arm's text has. */
+FLAGSHM_COLD_ enum flagshm_reason flagshm_nothing_(struct flagshm_decision *d, enum flagshm_reason reason)
+{
+    memset(d, 0, sizeof *d);
+    d->reason = reason;
+    d->bucket = FLAGSHM_NO_BUCKET;
+    d->slot = FLAGSHM_NO_SLOT;
+    memcpy(d->arm_name, "control", 8);
+    return reason;
+}
+
+/* The arm of a forced id, by binary search over hostile words; 0 or the arm's number, or -1. */
+FLAGSHM_COLD_ int flagshm_forced_(const struct flagshm_map_ *map, const unsigned char *bank, uint32_t offset,
+                                  uint32_t count, const uint32_t words[4])
+{
+    uint64_t high = (uint64_t)words[0] << 32 | words[1], low = (uint64_t)words[2] << 32 | words[3];
+    uint32_t first = 0, end = count;
+    const unsigned char *ids = bank + map->heap_offset + offset;
+
+    if (!flagshm_is_inside_(offset, (uint64_t)count * sizeof(struct flagshm_force_id), map->heap_bytes))
+        return -1;
+    while (first < end) {
+        uint32_t middle = first + (end - first) / 2;
+        const unsigned char *entry = ids + (size_t)middle * sizeof(struct flagshm_force_id);
+        uint64_t h = flagshm_load64_(entry), l = flagshm_load64_(entry + 8);
+        if (h == high && l == low) {
+            uint64_t arm = flagshm_load64_(entry + 16);
+            return arm < 8 ? (int)arm : -1;
+        }
+        if (h < high || (h == high && l < low))
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return -1;
+}
+
+/* Which of several variants a user gets, by weight; never beyond `arms`. */
+FLAGSHM_COLD_ uint32_t flagshm_pick_(const struct flagshm_map_ *map, const unsigned char *arm_entries,
+                                     uint32_t arms, uint32_t weight_sum, const uint32_t words[4])
+{
+    uint32_t lot = flagshm_lot_(words, weight_sum ? weight_sum : 1), arm;
+    for (arm = 1; arm + 1 < arms; arm++)
+        if (lot < flagshm_load32_(arm_entries + (size_t)arm * map->arm_stride))
+            break;
+    return arm;
+}
+
+/* Copies an arm's texts into a decision. False where the words make no sense: a mix of two tables, or damage.
+ */
+FLAGSHM_INLINE_ bool flagshm_serve_(const struct flagshm_map_ *map, const unsigned char *bank,
+                                    const unsigned char *entry, struct flagshm_decision *d)
+{
+    uint64_t sizes = flagshm_load64_(entry), value;
+    uint32_t name_offset = flagshm_load32_(entry + offsetof(struct flagshm_arm_entry, name_offset));
+    uint32_t model_offset = flagshm_load32_(entry + offsetof(struct flagshm_arm_entry, model_offset));
+    uint32_t value_offset, value_bytes;
+    struct flagshm_arm_entry part;
+
+    memcpy(&part, &sizes, 8);
+    value = flagshm_load64_(entry + offsetof(struct flagshm_arm_entry, value_offset));
+    memcpy(&part.value_offset, &value, 8);
+    value_offset = part.value_offset;
+    value_bytes = part.value_bytes;
+    d->value_hash = flagshm_load64_(entry + offsetof(struct flagshm_arm_entry, value_hash));
+    d->value_bytes = value_bytes;
+    d->value[0] = '\0';
+    return flagshm_text_(map, bank, name_offset, part.name_bytes, d->arm_name, sizeof d->arm_name) &&
+           flagshm_text_(map, bank, model_offset, part.model_bytes, d->model, sizeof d->model) &&
+           (value_bytes >= sizeof d->value ||
+            flagshm_text_(map, bank, value_offset, value_bytes, d->value, sizeof d->value));
+}
+
+struct flagshm_key_ { /* of a user, worked out once for all tries */
+    const unsigned char *bytes;
+    size_t length; /* 0: missing */
+    uint64_t hash;
+};
+
+/* Copies a record's words that hashing needs. */
+FLAGSHM_INLINE_ void flagshm_prefix_(const unsigned char *r, uint32_t prefix_bytes,
+                                     struct flagshm_md5_prefix_ *prefix)
+{
+    uint64_t word;
+    size_t i;
+    for (i = 0; i < 4; i++) {
+        word = flagshm_load64_(r + offsetof(struct flagshm_flag_entry, md5_start) + 8 * i);
+        memcpy((i < 2 ? prefix->start : prefix->state) + 2 * (i & 1), &word, 8);
+    }
+    for (i = 0; i < 8; i++)
+        prefix->pending[i] =
+            flagshm_le64_(flagshm_load64_(r + offsetof(struct flagshm_flag_entry, pending) + 8 * i));
+    prefix->bytes = prefix_bytes;
+}
+
+/* Decides by one record, in the order that the contract gives: switches, dead-man rule, force list, missing
+ * id, static share, split. Returns false where the words make no sense; the caller then finds out whether
+ * they moved meanwhile or are damaged. */
+FLAGSHM_INLINE_ bool flagshm_judge_(const struct flagshm_map_ *map, const unsigned char *bank,
+                                    const unsigned char *r, uint64_t seq, const struct flagshm_key_ *id,
+                                    struct flagshm_decision *d)
+{
+    struct flagshm_flag_entry rec; /* the first seven words only */
+    const unsigned char *arms;
+    uint32_t words[4] = {0, 0, 0, 0}, arm = 0;
+    bool is_hashed = false, may_hash = id->length != 0 && id->length <= FLAGSHM_ID_MAX;
+    size_t i;
+    int forced = -1;
+
+    for (i = 0; i < 7; i++) {
+        uint64_t word = flagshm_load64_(r + 8 * i);
+        memcpy((unsigned char *)&rec + 8 * i, &word, 8);
+    }
+    for (i = 0; i < 3; i++) {
+        uint64_t word = flagshm_load64_(r + offsetof(struct flagshm_flag_entry, stage) + 8 * i);
+        memcpy(d->stage + 8 * i, &word, 8);
+    }
+    d->stage[23] = '\0';
+    d->flag_hash = rec.name_hash;
+    d->version = flagshm_load64_(bank + offsetof(struct flagshm_bank, version));
+    d->rollout_mpct = rec.rollout_mpct;
+    d->bucket = FLAGSHM_NO_BUCKET;
+    d->slot = FLAGSHM_NO_SLOT;
+    d->slot_generation = 0;
+    d->shadow = false;
+    d->shadow_model[0] = '\0';
+    arms = bank + map->heap_offset + rec.arms_offset;
+    if (FLAGSHM_UNLIKELY_(
+            rec.arm_count < 2 || rec.arm_count > 8 || rec.rollout_mpct > 100000 ||
+            !flagshm_is_inside_(rec.arms_offset, (uint64_t)rec.arm_count * map->arm_stride, map->heap_bytes)))
+        return false;
+
+    if (FLAGSHM_UNLIKELY_((seq & FLAGSHM_SEQ_ALL_CONTROL) != 0 || (rec.switches & FLAGSHM_SWITCH_OFF) != 0)) {
+        d->reason = FLAGSHM_DISABLED;
+        d->rollout_mpct = 0;
+        if ((seq & FLAGSHM_SEQ_ALL_CONTROL) != 0)
+            memcpy(d->stage, "killed", 7);
+    } else if ((rec.switches & FLAGSHM_SWITCH_STALE_CONTROL) != 0 && flagshm_is_stale_(map)) {
+        d->reason = FLAGSHM_STALE;
+    } else {
+        if (may_hash && ((rec.switches & FLAGSHM_SWITCH_HASH) != 0 || rec.force_count != 0)) {
+            struct flagshm_md5_prefix_ prefix;
+            flagshm_prefix_(r, rec.prefix_bytes, &prefix);
+            flagshm_md5_id_(&prefix, id->bytes, id->length, words);
+            is_hashed = true;
+            if (FLAGSHM_UNLIKELY_(rec.force_count != 0))
+                forced = flagshm_forced_(map, bank, rec.force_offset, rec.force_count, words);
+        }
+        if (FLAGSHM_UNLIKELY_(forced >= 0)) {
+            arm = (uint32_t)forced;
+            d->bucket = flagshm_bucket_(words);
+            d->reason = FLAGSHM_TARGETING_MATCH;
+        } else if (FLAGSHM_UNLIKELY_(!may_hash)) {
+            d->reason = id->length == 0 ? FLAGSHM_TARGETING_KEY_MISSING : FLAGSHM_GENERAL;
+        } else if (!is_hashed || (rec.switches & FLAGSHM_SWITCH_HASH) == 0) {
+            arm = rec.rollout_mpct == 100000;
+            d->reason = FLAGSHM_STATIC;
+        } else {
+            d->bucket = flagshm_bucket_(words);
+            arm = d->bucket < rec.rollout_mpct;
+            if (FLAGSHM_UNLIKELY_(rec.arm_count > 2) && arm != 0)
+                arm = flagshm_pick_(map, arms, rec.arm_count, rec.weight_sum, words);
+            d->reason = FLAGSHM_SPLIT;
+            d->slot = rec.slot;
+            d->slot_generation = rec.slot_generation;
+            if (FLAGSHM_UNLIKELY_(rec.shadow_mpct != 0) && arm == 0 && d->bucket < rec.shadow_mpct) {
+                const unsigned char *variant = arms + map->arm_stride;
+                uint64_t sizes = flagshm_load64_(variant);
+                struct flagshm_arm_entry part;
+                memcpy(&part, &sizes, 8);
+                d->shadow = flagshm_text_(
+                    map, bank, flagshm_load32_(variant + offsetof(struct flagshm_arm_entry, model_offset)),
+                    part.model_bytes, d->shadow_model, sizeof d->shadow_model);
+                if (!d->shadow)
+                    return false;
+            }
+        }
+    }
+    d->arm = arm;
+    if (FLAGSHM_UNLIKELY_(arm >= rec.arm_count))
+        return false;
+    if (FLAGSHM_UNLIKELY_(d->reason >= FLAGSHM_FLAG_NOT_FOUND)) { /* an error: control, and no model */
+        d->value_hash = 0;
+        d->value_bytes = 0;
+        d->value[0] = '\0';
+        d->model[0] = '\0';
+        memcpy(d->arm_name, "control", 8);
+        return true;
+    }
+    return flagshm_serve_(map, bank, arms + (size_t)arm * map->arm_stride, d);
+}
+
+/* The one decision function behind the public ones; with a reference, the name's place is remembered while
+ * seq stands still. */
+static __attribute__((noinline, unused)) enum flagshm_reason
+flagshm_decide_in_(struct flagshm *fs, struct flagshm_ref *ref, const char *name, size_t name_bytes,
+                   uint64_t name_hash, const char *id, struct flagshm_decision *d)
+{
+    struct flagshm_map_ *map = __atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE);
+    struct flagshm_key_ key;
+    int tries;
+
+    key.bytes = (const unsigned char *)id;
+    key.length = id != NULL ? strlen(id) : 0;
+    key.hash = key.length != 0 ? flagshm_hash64_(id, key.length, 1) : 0;
+    if (FLAGSHM_UNLIKELY_(map == NULL) && (map = flagshm_newer_(fs, NULL)) == NULL)
+        return flagshm_nothing_(d, FLAGSHM_NOT_READY);
+    if (FLAGSHM_UNLIKELY_((ref != NULL ? ++ref->checks_ & 255 : key.hash & 255) == 0)) {
+        flagshm_glance_(fs, map);
+        map = __atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE);
+    }
+    for (tries = 0; tries < FLAGSHM_RETRIES_MAX; tries++) {
+        uint64_t seq = flagshm_seq_acquire_(map);
+        const unsigned char *bank = map->bank[seq & 1], *record;
+        bool is_sound;
+
+        if (FLAGSHM_UNLIKELY_((seq & FLAGSHM_SEQ_RETIRED) != 0)) {
+            struct flagshm_map_ *newer = flagshm_newer_(fs, map);
+            if (newer != map) {
+                map = newer;
+                continue;
+            }
+        }
+        if (ref != NULL && ref->map_ == map && ref->seq_ == seq) {
+            record = ref->record_;
+        } else {
+            record = flagshm_find_(map, bank, name_hash, name, name_bytes);
+            if (ref != NULL) { /* what is remembered is good only if seq still stands below */
+                ref->map_ = NULL;
+                ref->record_ = record;
+                ref->seq_ = seq;
+            }
+        }
+        d->segment_id = map->segment_id;
+        d->id_hash = key.hash;
+        is_sound = record != NULL && flagshm_judge_(map, bank, record, seq, &key, d);
+        if (FLAGSHM_UNLIKELY_(flagshm_seq_again_(map) != seq))
+            continue;
+        if (ref != NULL)
+            ref->map_ = map;
+        if (FLAGSHM_LIKELY_(is_sound))
+            return d->reason;
+        if (record == NULL) {
+            (void)flagshm_nothing_(d, FLAGSHM_FLAG_NOT_FOUND);
+            d->version = flagshm_load64_(bank + offsetof(struct flagshm_bank, version));
+            d->segment_id = map->segment_id;
+            d->flag_hash = name_hash;
+            return FLAGSHM_FLAG_NOT_FOUND;
+        }
+        return flagshm_nothing_(d, FLAGSHM_GENERAL);
+    }
+    return flagshm_nothing_(d, FLAGSHM_GENERAL);
+}
+
+/* The share served now, for flagshm_rollout_pct. */
+FLAGSHM_INLINE_ double flagshm_share_in_(struct flagshm *fs, struct flagshm_ref *ref, const char *name,
+                                         size_t name_bytes, uint64_t name_hash)
+{
+    struct flagshm_map_ *map = __atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE);
+    int tries;
+
+    if (FLAGSHM_UNLIKELY_(map == NULL) && (map = flagshm_newer_(fs, NULL)) == NULL)
+        return -1.0;
+    for (tries = 0; tries < FLAGSHM_RETRIES_MAX; tries++) {
+        uint64_t seq = flagshm_seq_acquire_(map), words[2] = {0, 0};
+        const unsigned char *bank = map->bank[seq & 1], *record;
+        uint32_t switches, share;
+
+        if (FLAGSHM_UNLIKELY_((seq & FLAGSHM_SEQ_RETIRED) != 0)) {
+            struct flagshm_map_ *newer = flagshm_newer_(fs, map);
+            if (newer != map) {
+                map = newer;
+                continue;
+            }
+        }
+        if (ref != NULL && ref->map_ == map && ref->seq_ == seq)
+            record = ref->record_;
+        else
+            record = flagshm_find_(map, bank, name_hash, name, name_bytes);
+        if (record != NULL) {
+            words[0] = flagshm_load64_(record + offsetof(struct flagshm_flag_entry, switches));
+            words[1] = flagshm_load64_(record + offsetof(struct flagshm_flag_entry, rollout_mpct));
+        }
+        if (FLAGSHM_UNLIKELY_(flagshm_seq_again_(map) != seq))
+            continue;
+        if (ref != NULL) {
+            ref->record_ = record;
+            ref->seq_ = seq;
+            ref->map_ = map;
+        }
+        if (record == NULL)
+            return -1.0;
+        memcpy(&switches, &words[0], 4);
+        memcpy(&share, &words[1], 4);
+        if (FLAGSHM_UNLIKELY_((seq & FLAGSHM_SEQ_ALL_CONTROL) != 0 || (switches & FLAGSHM_SWITCH_OFF) != 0 ||
+                              ((switches & FLAGSHM_SWITCH_STALE_CONTROL) != 0 && flagshm_is_stale_(map))))
+            return 0.0;
+        return share > 100000 ? 0.0 : (double)share / 1000.0;
+    }
+    return 0.0;
+}
+
+/* ---- 7 The functions
+ * -------------------------------------------------------------------------------------------- */
+
+/* Releases all that the handle holds; it may be opened again. For one thread, when no other uses the handle
+ * any more. */
+FLAGSHM_API_ void flagshm_close(struct flagshm *fs)
+{
+    struct flagshm_map_ *map = fs->map_;
+    fs->map_ = NULL;
+    fs->path_[0] = '\0';
+    while (map != NULL) {
+        struct flagshm_map_ *older = map->older;
+        (void)munmap((void *)(uintptr_t)map->segment, map->segment_bytes);
+        (void)munmap((void *)map, sizeof *map);
+        map = older;
+    }
+}
+
+FLAGSHM_COLD_ bool flagshm_is_instance_(const char *name)
+{
+    size_t i;
+    for (i = 0; name[i] != '\0'; i++) {
+        char c = name[i];
+        bool is_alnum = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (i >= 32 || !(is_alnum || (i > 0 && (c == '_' || c == '-'))))
+            return false;
+    }
+    return i > 0;
+}
+
+/* Opens the table of an instance; NULL: $FLAGSHM_INSTANCE or "default". Returns 0 or -errno:
+ *   -ENOENT        no server has run yet
+ *   -EACCES -EPERM not readable by us; or not trusted: not a regular file, writable by others, or owned by a
+ * stranger -EPROTO        another layout or byte order;  -EBADMSG: damaged;  -EFBIG, -ENOMEM, -EMFILE...: the
+ * system's -EINVAL        the instance's name is not valid;  -ENAMETOOLONG: $FLAGSHM_DIR is over 200 bytes
+ * The handle works after every return: while there is no table, decisions are control with reason
+ * FLAGSHM_NOT_READY, and it attaches by itself (one attempt a second at most) as soon as there is one. After
+ * -EINVAL and -ENAMETOOLONG it stays so. Cost: 5 system calls, about 15 us. Some 5 KiB of private memory, and
+ * the page tables of the table. */
+FLAGSHM_API_ int flagshm_open(struct flagshm *fs, const char *instance)
+{
+    const char *dir = flagshm_libc_secure_getenv_("FLAGSHM_DIR"),
+               *owner = flagshm_libc_secure_getenv_("FLAGSHM_OWNER");
+    size_t at = 0, part;
+    int error, saved = errno;
+
+    memset(fs, 0, sizeof *fs);
+    if (instance == NULL)
+        instance = flagshm_libc_secure_getenv_("FLAGSHM_INSTANCE");
+    if (instance == NULL || instance[0] == '\0')
+        instance = "default";
+    if (!flagshm_is_instance_(instance))
+        return -EINVAL;
+    if (owner != NULL && owner[0] != '\0') {
+        uint64_t uid = 0;
+        for (; *owner >= '0' && *owner <= '9' && uid <= UINT32_MAX; owner++)
+            uid = uid * 10 + (uint64_t)(*owner - '0');
+        fs->has_owner_ = *owner == '\0' && uid < UINT32_MAX;
+        fs->owner_ = (uint32_t)uid;
+    }
+    fs->in_dir_ = dir != NULL && dir[0] != '\0';
+    if (!fs->in_dir_)
+        dir = "/dev/shm";
+    part = strlen(dir);
+    if (part > 200)
+        return -ENAMETOOLONG;
+    memcpy(fs->path_, dir, part);
+    at = part;
+    memcpy(fs->path_ + at, "/flagshm.", 9);
+    at += 9;
+    part = strlen(instance);
+    memcpy(fs->path_ + at, instance, part);
+    memcpy(fs->path_ + at + part, ".table", 7);
+    error = flagshm_attach_once_(fs, NULL);
+    if (error != 0)
+        fs->retry_mono_ns_ = flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_COARSE_) + UINT64_C(1000000000);
+    errno = saved;
+    return error;
+}
+
+/* Decides which arm of a flag a user (or org, or session: what the flag's identity says) gets, and fills in
+ * every field of *d. `flag` and `id` end in NUL; their bytes are taken as they come, UTF-8. A NULL or unknown
+ * flag: FLAGSHM_FLAG_NOT_FOUND. Never fails, never blocks: no system call, lock, allocation or shared write
+ * once attached. Cost: that of MD5 over salt ':' id, one block up to 55 bytes, and next to nothing at 0 and
+ * 100 %. Thread-safe, fork-safe. */
+FLAGSHM_API_ enum flagshm_reason flagshm_decide(struct flagshm *fs, const char *flag, const char *id,
+                                                struct flagshm_decision *d)
+{
+    size_t bytes = flag != NULL ? strlen(flag) : 0;
+    if (FLAGSHM_UNLIKELY_(bytes == 0 || bytes > FLAGSHM_NAME_MAX))
+        return flagshm_nothing_(d, FLAGSHM_FLAG_NOT_FOUND);
+    return flagshm_decide_in_(fs, NULL, flag, bytes, flagshm_hash64_(flag, bytes, 0), id, d);
+}
+
+/* Looks a flag up once, for a hot path. 0, or -ENOENT where there is no such flag now, or -EINVAL where the
+ * name can be none (NULL, empty, over 64 bytes). After 0 and -ENOENT the reference is good for ever: it
+ * follows every publish. It must be used with this handle only. */
+FLAGSHM_API_ int flagshm_resolve(struct flagshm *fs, const char *flag, struct flagshm_ref *ref)
+{
+    size_t bytes = flag != NULL ? strlen(flag) : 0;
+    memset(ref, 0, sizeof *ref);
+    if (bytes == 0 || bytes > FLAGSHM_NAME_MAX)
+        return -EINVAL;
+    memcpy(ref->name_, flag, bytes);
+    ref->name_bytes_ = (uint32_t)bytes;
+    ref->hash_ = flagshm_hash64_(flag, bytes, 0);
+    return flagshm_share_in_(fs, ref, ref->name_, bytes, ref->hash_) < 0 ? -ENOENT : 0;
+}
+
+/* flagshm_decide for a resolved flag: the name's hash and search are saved. One thread at a time for each
+ * reference. */
+FLAGSHM_API_ enum flagshm_reason flagshm_decide_ref(struct flagshm *fs, struct flagshm_ref *ref,
+                                                    const char *id, struct flagshm_decision *d)
+{
+    if (FLAGSHM_UNLIKELY_(ref->name_bytes_ == 0))
+        return flagshm_nothing_(d, FLAGSHM_FLAG_NOT_FOUND);
+    return flagshm_decide_in_(fs, ref, ref->name_, ref->name_bytes_, ref->hash_, id, d);
+}
+
+/* Does this user get a variant? False on every doubt. */
+FLAGSHM_API_ bool flagshm_in_variant(struct flagshm *fs, const char *flag, const char *id)
+{
+    struct flagshm_decision d;
+    (void)flagshm_decide(fs, flag, id, &d);
+    return d.arm != 0;
+}
+
+/* The share of users who get any variant just now, in percent: 0 where disabled, killed, rolled back or
+ * stale; -1.0 where the flag is unknown. Nothing is hashed but the name. */
+FLAGSHM_API_ double flagshm_rollout_pct(struct flagshm *fs, const char *flag)
+{
+    size_t bytes = flag != NULL ? strlen(flag) : 0;
+    if (bytes == 0 || bytes > FLAGSHM_NAME_MAX)
+        return -1.0;
+    return flagshm_share_in_(fs, NULL, flag, bytes, flagshm_hash64_(flag, bytes, 0));
+}
+
+/* The same for a resolved flag. */
+FLAGSHM_API_ double flagshm_rollout_pct_ref(struct flagshm *fs, struct flagshm_ref *ref)
+{
+    if (FLAGSHM_UNLIKELY_(ref->name_bytes_ == 0))
+        return -1.0;
+    return flagshm_share_in_(fs, ref, ref->name_, ref->name_bytes_, ref->hash_);
+}
+
+/* The model to call for this user: the served arm's, or `fallback` on every error and where the arm names
+ * none. The text lives in *d (which keeps the decision for flagshm_record), or is `fallback` itself; d ==
+ * NULL gives `fallback`. */
+FLAGSHM_API_ const char *flagshm_model(struct flagshm *fs, const char *flag, const char *id,
+                                       const char *fallback, struct flagshm_decision *d)
+{
+    if (d == NULL)
+        return fallback;
+    (void)flagshm_decide(fs, flag, id, d);
+    return d->model[0] != '\0' ? d->model : fallback;
+}
+
+/* The whole value of the served arm: a string's text, or an object's JSON without insignificant white space.
+ * Returns its length in bytes; it and a NUL are copied where cap is greater than the length, else nothing is
+ * (ask with cap 0 for the size). -ESTALE: the table has moved on and that value is no longer in it: decide
+ * again. */
+FLAGSHM_API_ int64_t flagshm_value(struct flagshm *fs, const struct flagshm_decision *d, char *buf,
+                                   size_t cap)
+{
+    int tries;
+
+    if (d->value_bytes < sizeof d->value) {
+        if (cap > d->value_bytes) {
+            memcpy(buf, d->value, d->value_bytes);
+            buf[d->value_bytes] = '\0';
+        }
+        return (int64_t)d->value_bytes;
+    }
+    for (tries = 0; tries < FLAGSHM_RETRIES_MAX; tries++) {
+        struct flagshm_map_ *map = __atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE);
+        const unsigned char *bank, *r, *entry, *text;
+        uint64_t seq, value_hash;
+        uint32_t offset, bytes, arms;
+        size_t i;
+
+        if (map == NULL)
+            return -ESTALE;
+        seq = flagshm_seq_acquire_(map);
+        if ((seq & FLAGSHM_SEQ_RETIRED) != 0 && flagshm_newer_(fs, map) != map)
+            continue;
+        bank = map->bank[seq & 1];
+        r = flagshm_find_(map, bank, d->flag_hash, NULL, 0);
+        arms = r != NULL ? flagshm_load32_(r + offsetof(struct flagshm_flag_entry, arms_offset)) : 0;
+        if (r == NULL ||
+            !flagshm_is_inside_(arms, ((uint64_t)d->arm + 1) * map->arm_stride, map->heap_bytes)) {
+            if (flagshm_seq_again_(map) != seq)
+                continue;
+            return -ESTALE;
+        }
+        entry = bank + map->heap_offset + arms + (size_t)d->arm * map->arm_stride;
+        offset = flagshm_load32_(entry + offsetof(struct flagshm_arm_entry, value_offset));
+        bytes = flagshm_load32_(entry + offsetof(struct flagshm_arm_entry, value_bytes));
+        value_hash = flagshm_load64_(entry + offsetof(struct flagshm_arm_entry, value_hash));
+        if (value_hash == d->value_hash && bytes == d->value_bytes && cap > bytes &&
+            flagshm_is_inside_(offset, ((uint64_t)bytes + 7) & ~UINT64_C(7), map->heap_bytes)) {
+            text = bank + map->heap_offset + offset;
+            for (i = 0; i < bytes; i += 8) {
+                uint64_t word = flagshm_load64_(text + i);
+                memcpy(buf + i, &word, bytes - i < 8 ? bytes - i : 8);
+            }
+            buf[bytes] = '\0';
+        }
+        if (flagshm_seq_again_(map) != seq)
+            continue;
+        return value_hash == d->value_hash && bytes == d->value_bytes ? (int64_t)bytes : -ESTALE;
+    }
+    return -ESTALE;
+}
+
+/* The version of the table that decisions are made from now; 0: none yet. */
+FLAGSHM_API_ uint64_t flagshm_version(const struct flagshm *fs)
+{
+    struct flagshm *handle =
+        (struct flagshm *)(uintptr_t)fs; /* it may move on to a newer attachment, nothing else */
+    int tries;
+    for (tries = 0; tries < FLAGSHM_RETRIES_MAX; tries++) {
+        struct flagshm_map_ *map = __atomic_load_n(&handle->map_, __ATOMIC_ACQUIRE);
+        uint64_t seq, version;
+        if (map == NULL && (map = flagshm_newer_(handle, NULL)) == NULL)
+            return 0;
+        seq = flagshm_seq_acquire_(map);
+        if ((seq & FLAGSHM_SEQ_RETIRED) != 0 && flagshm_newer_(handle, map) != map)
+            continue;
+        version = flagshm_load64_(map->bank[seq & 1] + offsetof(struct flagshm_bank, version));
+        if (flagshm_seq_again_(map) == seq)
+            return version;
+    }
+    return 0;
+}
+
+/* Nanoseconds since the server's last heartbeat; up to 2 s ahead counts as 0, more is negative; INT64_MAX: no
+ * table. Over 10 s the server is gone or stopped: flags whose on_stale is "control" give control, all others
+ * stay as they are. Cost: one coarse clock reading. */
+FLAGSHM_API_ int64_t flagshm_age_ns(const struct flagshm *fs)
+{
+    const struct flagshm_map_ *map = __atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE);
+    return map == NULL ? INT64_MAX : flagshm_map_age_ns_(map);
+}
+
+/* Sleeps until the version is another than `seen` (0: until there is a table), at most timeout_ms
+ * milliseconds; below 0: for ever. 0 when the version moved, -ETIMEDOUT. One futex for all waiters of the
+ * host; also wakes once a second to look whether the server has gone. Signals do not end it. */
+FLAGSHM_API_ int flagshm_wait(struct flagshm *fs, uint64_t seen, int timeout_ms)
+{
+    uint64_t begin = flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_),
+             limit = (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms) * 1000000u;
+    uint32_t nothing = 0;
+    int saved = errno;
+
+    for (;;) {
+        struct flagshm_map_ *map = __atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE);
+        const uint32_t *word = &nothing;
+        uint32_t value = 0;
+        uint64_t nap = UINT64_C(20000000), passed;
+        struct flagshm_timespec_ span;
+
+        if (map != NULL) {
+            word = (const uint32_t *)(const void *)(map->segment + offsetof(struct flagshm_header, wake));
+            value = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+            nap = UINT64_C(1000000000);
+            if (flagshm_is_stale_(map))
+                (void)flagshm_newer_(fs, map);
+        }
+        if (flagshm_version(fs) != seen) {
+            errno = saved;
+            return 0;
+        }
+        if (__atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE) != map)
+            continue;
+        if (timeout_ms >= 0) {
+            passed = flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_) - begin;
+            if (passed >= limit) {
+                errno = saved;
+                return -ETIMEDOUT;
+            }
+            if (limit - passed < nap)
+                nap = limit - passed;
+        }
+        span.seconds = (long)(nap / 1000000000u);
+        span.nanoseconds = (long)(nap % 1000000000u);
+        (void)flagshm_libc_syscall_(SYS_futex, word, FLAGSHM_FUTEX_WAIT_, value, &span, NULL, 0);
+    }
+}
+
+/* Books what became of a call. This release has no outcome segment yet and answers -ENOSYS for every
+ * decision; programs may call it already and ignore the result. */
+FLAGSHM_API_ int flagshm_record(struct flagshm *fs, const struct flagshm_decision *d,
+                                const struct flagshm_outcome *outcome)
+{
+    (void)fs;
+    (void)d;
+    (void)outcome;
+    return -ENOSYS;
+}
+
+/* "SPLIT", "STATIC", ... as OpenFeature spells them; "UNKNOWN" for any other number. */
+FLAGSHM_API_ const char *flagshm_reason_name(enum flagshm_reason reason)
+{
+    switch (reason) {
+    case FLAGSHM_SPLIT:
+        return "SPLIT";
+    case FLAGSHM_STATIC:
+        return "STATIC";
+    case FLAGSHM_TARGETING_MATCH:
+        return "TARGETING_MATCH";
+    case FLAGSHM_DISABLED:
+        return "DISABLED";
+    case FLAGSHM_STALE:
+        return "STALE";
+    case FLAGSHM_FLAG_NOT_FOUND:
+        return "FLAG_NOT_FOUND";
+    case FLAGSHM_NOT_READY:
+        return "NOT_READY";
+    case FLAGSHM_TARGETING_KEY_MISSING:
+        return "TARGETING_KEY_MISSING";
+    case FLAGSHM_GENERAL:
+        return "GENERAL";
+    default:
+        return "UNKNOWN";
+    }
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
