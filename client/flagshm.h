@@ -24,28 +24,28 @@
  *         return 0;
  *     }
  *
- * Contents:  1 what a program sees   2 layout of the table segment   3 words and clocks   4 hashing   5
- * attaching 6 reading               7 the functions
+ * Contents:  1 what a program sees  2 layout of the table segment  3 words and clocks  4 hashing  5 attaching
+ *            6 reading  7 the functions
  *
  * Promises
  * - A reader is never harmed by a server that is killed, stopped, upgraded or absent, nor by hostile bytes in
- * the table: it keeps the last version, re-opens by itself, and says so in the decision's reason and in
- * flagshm_age_ns().
- * - All processes of the host move from one version to the next at one step; a decision carries the version
- * it was made from.
+ *   the table: it keeps the last version, re-opens by itself, and says so in the decision's reason and in
+ *   flagshm_age_ns().
+ * - All processes of the host move from one version to the next at one step; a decision carries the version it
+ *   was made from.
  * - On every doubt the answer is the control arm.
  * - Raising a share only adds users to a variant, lowering it only removes the last ones added.
  *
  * Threads and processes: a handle may be used by any number of threads at once and is inherited by fork();
- * nothing needs to be called in the child. flagshm_open and flagshm_close are for one thread, before and
- * after all others. A struct flagshm_ref belongs to one thread at a time. No function is cancelled half-way,
- * calls back, takes a signal or touches errno.
+ * nothing needs to be called in the child. flagshm_open and flagshm_close are for one thread, before and after
+ * all others. A struct flagshm_ref belongs to one thread at a time. No function calls back, takes a signal or
+ * touches errno; all but flagshm_open, flagshm_close and flagshm_wait may be called in a signal handler.
  *
  * Environment (read once, by flagshm_open; ignored in set-uid programs):
- *   FLAGSHM_INSTANCE  the server's instance name, [A-Za-z0-9][A-Za-z0-9_-]{0,31}; "default" where unset or
- * empty FLAGSHM_DIR       a directory that holds the objects as files; POSIX shared memory where unset or
- * empty FLAGSHM_OWNER     a user id whose table is trusted beside root's, one's own, and that of a closed
- * FLAGSHM_DIR's owner
+ *   FLAGSHM_INSTANCE  the server's instance name, [A-Za-z0-9][A-Za-z0-9_-]{0,31}; "default" where unset or empty
+ *   FLAGSHM_DIR       a directory that holds the objects as files; POSIX shared memory where unset or empty
+ *   FLAGSHM_OWNER     a user id whose table is trusted beside root's, one's own, and that of the owner of a
+ *                     FLAGSHM_DIR that group and others cannot write
  *
  * Needs Linux and gcc or clang; C11 ... C23 and C++11 ... C++20, strict modes too; after any system header. A
  * 32-bit program reads a 64-bit server's table. No library is linked.

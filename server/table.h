@@ -1,0 +1,48 @@
+/* table: flags -> the image of one bank, ready to be copied into shared memory.
+ *
+ * Pure: no I/O, no clock, no globals. The image is laid out as client/flagshm.h says and is the same for the same input, byte for
+ * byte, so that an edit which changes nothing is seen to change nothing.
+ */
+#ifndef FLAGSHM_SERVER_TABLE_H
+#define FLAGSHM_SERVER_TABLE_H
+
+#include "client/flagshm.h"
+#include "server/flag.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* One flag with what the server adds to the file's word. */
+struct flagshm_table_entry {
+    const struct flagshm_flag *flag;
+    bool is_killed;
+};
+
+/* Where things stand in a segment; chosen once for its life. */
+struct flagshm_geometry {
+    uint64_t segment_bytes, bank_offset[2], bank_bytes;
+    uint64_t index_offset, records_offset, heap_offset, heap_bytes;
+    uint32_t index_slots, record_capacity;
+};
+
+struct flagshm_table {
+    unsigned char *bytes; /* geometry.bank_bytes of them: a whole bank, its header included; 8-byte aligned */
+    struct flagshm_geometry geometry;
+    uint32_t flag_count;
+    uint64_t heap_used;
+    uint64_t content_hash; /* of all but the bank's header and the records' changed_version */
+};
+
+/* The share that is served now, in mpct: 0 where killed, disabled, or planned (plans are not walked yet). */
+uint32_t flagshm_table_share_mpct(const struct flagshm_table_entry *entry);
+
+/* Compiles `count` entries with unique names. `within`: the geometry of the segment that is in use, or NULL; where the content fits it, the image
+ * is made for it, else (or with NULL) a new geometry with head-room is chosen: a quarter more than the content, the whole segment at
+ * least 64 KiB. 0 or -ENOMEM; -E2BIG: no 32-bit heap offset reaches it, or the index has too long a run. Free with
+ * flagshm_table_free. About 0.15 ms for 1000 flags. */
+int flagshm_table_build(struct flagshm_table *table, const struct flagshm_table_entry *entries, size_t count,
+                        const struct flagshm_geometry *within);
+void flagshm_table_free(struct flagshm_table *table);
+
+#endif
