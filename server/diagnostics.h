@@ -1,7 +1,9 @@
-/* diagnostics: the list of everything that is wrong with a text, and how it is shown to a person or a machine.
+/* diagnostics: the list of everything that is wrong with a text, and how it is shown to a person or a
+ * machine.
  *
- * Pure: no I/O. Positions are byte offsets into the text; lines and columns (both from 1, columns in bytes) are
- * worked out only when shown. A list never grows without bound: after FLAGSHM_DIAG_MAX entries it only counts.
+ * Pure: no I/O. Positions are byte offsets into the text; lines and columns (both from 1, columns in bytes)
+ * are worked out only when shown. A list never grows without bound: after FLAGSHM_DIAG_MAX entries it only
+ * counts.
  */
 #ifndef FLAGSHM_SERVER_DIAGNOSTICS_H
 #define FLAGSHM_SERVER_DIAGNOSTICS_H
@@ -16,10 +18,10 @@ enum flagshm_severity { FLAGSHM_DIAG_ERROR, FLAGSHM_DIAG_WARNING };
 
 struct flagshm_diag {
     enum flagshm_severity severity;
-    size_t offset;  /* byte in the text that the caret points at */
-    size_t length;  /* bytes to underline, >= 1 */
-    char *pointer;  /* JSON pointer of the value, "" where the text is not JSON; owned */
-    char *message;  /* one line, no trailing stop; owned */
+    size_t offset; /* byte in the text that the caret points at */
+    size_t length; /* bytes to underline, >= 1 */
+    char *pointer; /* JSON pointer of the value, "" where the text is not JSON; owned */
+    char *message; /* one line, no trailing stop; owned */
 };
 
 struct flagshm_diags {
@@ -44,8 +46,8 @@ void flagshm_diags_print(const struct flagshm_diags *d, const char *file, const 
 /* A JSON array of {file,line,column,severity,pointer,message}; malloc'ed text, NULL when out of memory. */
 char *flagshm_diags_json(const struct flagshm_diags *d, const char *file, const char *text, size_t length);
 
-/* The candidate nearest to `word` (edit distance with transpositions, case ignored, at most 2 and less than half
- * the word's length), or NULL. `words` ends in NULL. */
+/* The candidate nearest to `word` (edit distance with transpositions, case ignored, at most 2 and less
+ * than half the word's length), or NULL. `words` ends in NULL. */
 const char *flagshm_did_you_mean(const char *word, size_t length, const char *const *words);
 
 #endif

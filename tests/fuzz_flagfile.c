@@ -1,0 +1,187 @@
+/* fuzz_flagfile: any bytes through the strict scanner, cJSON, the checks, the messages and the last good set.
+ *
+ * With libFuzzer it is the target; with FLAGSHM_FUZZ_MAIN it is a program that runs over the files named
+ * (all files of a directory that is named), so that the corpus and every find is an ordinary test. It must
+ * neither crash nor break one of the promises that are asserted here. */
+#undef NDEBUG
+#include "server/json_scan.h"
+#include "server/lastgood.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const char OLD[] =
+    "{\"flags\": {\"a\": {\"control\": \"c\", \"variant\": \"v\", \"rollout_pct\": 50},"
+    " \"b\": {\"control\": \"c\", \"variant\": \"v\", \"salt\": \"s\", \"rollout_pct\": 5},"
+    " \"c\": {\"control\": \"c\", \"variant\": \"v\", \"salt\": \"s\", \"rollout_pct\": 100},"
+    " \"summarizer\": {\"control\": {\"model\": \"m\"}, \"variant\": \"v\", \"rollout\": {\"plan\": "
+    "\"b2b\"}}}}";
+
+static void check_messages(const struct flagshm_diags *diags, const char *text, size_t length)
+{
+    char *printed = NULL, *json;
+    size_t bytes = 0, i;
+    FILE *out = open_memstream(&printed, &bytes);
+
+    assert(out);
+    flagshm_diags_print(diags, "flags.json", text, length, length % 2 == 0, out);
+    fclose(out);
+    for (i = 0; i < bytes; i++)
+        assert((unsigned char)printed[i] >= 0x20 || printed[i] == '\n' ||
+               (printed[i] == '\033' && length % 2 == 0));
+    free(printed);
+    json = flagshm_diags_json(diags, "flags.json", text, length);
+    assert(json);
+    free(json);
+}
+
+/* A sound text stays sound and means the same when its white space is taken out. */
+static void check_scan(const char *text, size_t length)
+{
+    struct flagshm_arena arena = {0};
+    struct flagshm_json_places places, again;
+    struct flagshm_diags diags = {0};
+    char *compact = malloc(length ? length : 1);
+    size_t bytes, i;
+
+    if (flagshm_json_scan(text, length, &arena, &places, &diags)) {
+        assert(places.is_whole && diags.errors == 0);
+        for (i = 0; i < places.count; i++)
+            assert(places.items[i].next > i && places.items[i].next <= places.count);
+        bytes = flagshm_json_compact(text, length, compact);
+        assert(flagshm_json_scan(compact, bytes, &arena, &again, &diags));
+        assert(again.count == places.count);
+        assert(flagshm_json_fingerprint(text, length, &arena) ==
+               flagshm_json_fingerprint(compact, bytes, &arena));
+    } else {
+        assert(diags.errors > 0);
+    }
+    free(compact);
+    flagshm_diags_free(&diags);
+    flagshm_arena_free(&arena);
+}
+
+static void check_entries(const struct flagshm_flagfile *file)
+{
+    size_t i, broken = 0;
+
+    for (i = 0; i < file->count; i++) {
+        const struct flagshm_flag *flag = &file->entries[i].flag;
+
+        assert(flag->offset + flag->text_bytes <= file->text_bytes);
+        assert(flag->rollout_offset + flag->rollout_bytes <= file->text_bytes);
+        assert(flag->enabled_offset + flag->enabled_bytes <= file->text_bytes);
+        assert(strlen(flag->name) == flag->name_bytes);
+        broken += file->entries[i].broken;
+        if (file->entries[i].broken)
+            continue;
+        assert(flagshm_is_flag_name(flag->name, flag->name_bytes));
+        assert(flag->arm_count >= 2 && flag->arm_count <= FLAGSHM_ARMS_MAX);
+        assert(flag->rollout_mpct <= FLAGSHM_MPCT_FULL);
+        assert(flag->arms[flag->arm_count - 1].value_bytes <= FLAGSHM_VALUE_MAX);
+        assert(strlen(flag->arms[0].model) == flag->arms[0].model_bytes);
+    }
+    assert(broken == 0 || file->errors > 0);
+}
+
+/* What is merged reads back without an error, and once more merged it does not change. */
+static void check_merge(struct flagshm_flagfile *file)
+{
+    struct flagshm_diags diags = {0};
+    struct flagshm_flagfile old, back;
+    struct flagshm_merge merge;
+    bool usable = file->is_usable;
+    size_t count;
+
+    assert(flagshm_flagfile_parse(&old, OLD, sizeof OLD - 1, NULL, &diags) == 0 && diags.errors == 0);
+    assert(flagshm_lastgood_merge(&old, file, false, NULL, &merge) == 0);
+    assert(merge.changed_nothing == !usable);
+    if (usable) {
+        assert(flagshm_flagfile_parse(&back, merge.good.text, merge.good.text_bytes, NULL, &diags) == 0);
+        assert(diags.errors == 0 && back.count == merge.good.count);
+        count = back.count;
+        flagshm_flagfile_free(&merge.good);
+        assert(flagshm_lastgood_merge(&old, &back, true, NULL, &merge) == 0);
+        assert(merge.good.count == count && merge.kept == 0);
+        flagshm_flagfile_free(&back);
+        flagshm_flagfile_free(&merge.good);
+    }
+    flagshm_flagfile_free(&old);
+    flagshm_diags_free(&diags);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const char *text = (const char *)data;
+    struct flagshm_flagfile_options options = {.max_flags = 64};
+    struct flagshm_flagfile file;
+    struct flagshm_diags diags = {0};
+
+    check_scan(text, size);
+    if (flagshm_flagfile_parse(&file, text, size, &options, &diags) == 0) {
+        check_entries(&file);
+        check_merge(&file);
+    }
+    check_messages(&diags, text, size);
+    flagshm_flagfile_free(&file);
+    flagshm_diags_free(&diags);
+    return 0;
+}
+
+#ifdef FLAGSHM_FUZZ_MAIN
+static size_t run_file(const char *path)
+{
+    FILE *in = fopen(path, "rb");
+    uint8_t *data = NULL;
+    long size = -1;
+
+    if (in && fseek(in, 0, SEEK_END) == 0)
+        size = ftell(in);
+    if (size < 0) {
+        fprintf(stderr, "fuzz_flagfile: cannot read %s\n", path);
+        exit(1);
+    }
+    data = malloc((size_t)size + 1);
+    assert(data);
+    rewind(in);
+    size = (long)fread(data, 1, (size_t)size, in);
+    fclose(in);
+    LLVMFuzzerTestOneInput(data, (size_t)size);
+    free(data);
+    return 1;
+}
+
+static size_t run_path(const char *path)
+{
+    DIR *dir = opendir(path);
+    struct dirent *entry;
+    size_t count = 0;
+    char inner[4096];
+
+    if (!dir)
+        return run_file(path);
+    while ((entry = readdir(dir)) != NULL) {
+        snprintf(inner, sizeof inner, "%s/%s", path, entry->d_name);
+        if (entry->d_name[0] != '.')
+            count += run_path(inner);
+    }
+    closedir(dir);
+    return count;
+}
+
+int main(int argc, char **argv)
+{
+    size_t count = 0;
+    int i;
+
+    for (i = 1; i < argc; i++)
+        count += run_path(argv[i]);
+    printf("%zu files\n", count);
+    return count > 0 ? 0 : 1;
+}
+#endif
