@@ -32,13 +32,15 @@ struct flagshm_control;
 /* Binds PATH (mode 0660, `group` where not -1; a socket file nobody listens on is replaced). */
 int flagshm_control_open(struct flagshm_control **control, const char *path, gid_t admin_group,
                          flagshm_control_handler *handler, void *context, struct flagshm_error *error);
-void flagshm_control_close(struct flagshm_control *control); /* removes the socket file */
+void flagshm_control_close(struct flagshm_control *control);   /* removes the socket file */
 int flagshm_control_fd(const struct flagshm_control *control); /* an epoll fd: readable when there is work */
 void flagshm_control_work(struct flagshm_control *control);    /* does what can be done without waiting */
-void flagshm_control_tick(struct flagshm_control *control, unsigned long long mono_ns); /* drops the slow; each second */
+void flagshm_control_tick(struct flagshm_control *control,
+                          unsigned long long mono_ns); /* drops the slow; each second */
 
 /* The asking side, for flagctl. Sends one request and waits at most timeout_ms for the answer. *answer is the caller's. 0; -ENOENT or -ECONNREFUSED: no
  * server listens; -ETIMEDOUT: it does not answer; -errno. */
-int flagshm_control_ask(const char *path, const cJSON *request, int timeout_ms, cJSON **answer, struct flagshm_error *error);
+int flagshm_control_ask(const char *path, const cJSON *request, int timeout_ms, cJSON **answer,
+                        struct flagshm_error *error);
 
 #endif

@@ -14,14 +14,14 @@
 
 struct flagshm_instance {
     char name[40];
-    char dir[256];         /* "" : /dev/shm */
+    char dir[256]; /* "" : /dev/shm */
     char table_path[320];
     char state_dir[1024];
     char socket_path[108]; /* fits sockaddr_un */
 };
 
 /* Each argument may be NULL: then the environment, then the default, decides. -EINVAL for a bad name, -ENAMETOOLONG. */
-int flagshm_instance_resolve(struct flagshm_instance *instance, const char *name, const char *dir, const char *state_dir,
-                             const char *socket_path, struct flagshm_error *error);
+int flagshm_instance_resolve(struct flagshm_instance *instance, const char *name, const char *dir,
+                             const char *state_dir, const char *socket_path, struct flagshm_error *error);
 
 #endif

@@ -16,26 +16,28 @@
 
 struct flagshm_journal;
 
-struct flagshm_journal_start { /* what the last run left */
+struct flagshm_journal_start {  /* what the last run left */
     uint64_t version, file_rev; /* highest ever published and accepted; 0: empty */
     bool is_writable;
-    bool was_damaged;           /* the old file was set aside as journal.sqlite.damaged-TIME */
+    bool was_damaged; /* the old file was set aside as journal.sqlite.damaged-TIME */
 };
 
 /* Opens or creates. Fails only where there is no memory or thread: a state directory that cannot be used gives a journal that drops its
  * records and says so in `start` and `error`. */
-int flagshm_journal_open(struct flagshm_journal **journal, const char *state_dir, struct flagshm_journal_start *start,
-                         struct flagshm_error *error);
+int flagshm_journal_open(struct flagshm_journal **journal, const char *state_dir,
+                         struct flagshm_journal_start *start, struct flagshm_error *error);
 /* Writes out what is queued (at most 5 s), then closes. */
 void flagshm_journal_close(struct flagshm_journal *journal);
 
 /* Queue a record; never waits for the disk, never fails towards the caller (a full queue drops the oldest text bodies first and counts it).
  * Times are CLOCK_REALTIME ns. */
-void flagshm_journal_file(struct flagshm_journal *journal, uint64_t realtime_ns, uint64_t file_rev /* 0: refused */,
-                          const char *text, size_t bytes, const char *faults_json /* or NULL */);
-void flagshm_journal_publish(struct flagshm_journal *journal, uint64_t realtime_ns, uint64_t version, uint64_t file_rev);
-void flagshm_journal_event(struct flagshm_journal *journal, uint64_t realtime_ns, const char *kind, const char *flag,
-                           const char *user, const char *detail);
+void flagshm_journal_file(struct flagshm_journal *journal, uint64_t realtime_ns,
+                          uint64_t file_rev /* 0: refused */, const char *text, size_t bytes,
+                          const char *faults_json /* or NULL */);
+void flagshm_journal_publish(struct flagshm_journal *journal, uint64_t realtime_ns, uint64_t version,
+                             uint64_t file_rev);
+void flagshm_journal_event(struct flagshm_journal *journal, uint64_t realtime_ns, const char *kind,
+                           const char *flag, const char *user, const char *detail);
 /* The last good set, written to STATE/last-good.json (new file, fsync, rename, fsync of the directory) on the journal's thread. */
 void flagshm_journal_last_good(struct flagshm_journal *journal, const char *text, size_t bytes);
 

@@ -21,11 +21,17 @@ struct flagshm_kills {
 int flagshm_kills_load(struct flagshm_kills *kills, const char *state_dir, struct flagshm_error *error);
 void flagshm_kills_free(struct flagshm_kills *kills);
 bool flagshm_kills_has(const struct flagshm_kills *kills, const char *flag);
-int flagshm_kills_insert(struct flagshm_kills *kills, const char *flag, size_t bytes); /* in memory; 0, -ENOMEM */
-void flagshm_kills_remove(struct flagshm_kills *kills, const char *flag);              /* in memory */
+int flagshm_kills_insert(struct flagshm_kills *kills, const char *flag,
+                         size_t bytes);                                   /* in memory; 0, -ENOMEM */
+void flagshm_kills_remove(struct flagshm_kills *kills, const char *flag); /* in memory */
 
 /* flag NULL: all. `why`: a line kept in the file (who, when, reason). */
-int flagshm_kills_write(const char *state_dir, const char *flag, const char *why, struct flagshm_error *error);
+int flagshm_kills_write(const char *state_dir, const char *flag, const char *why,
+                        struct flagshm_error *error);
 int flagshm_kills_erase(const char *state_dir, const char *flag, struct flagshm_error *error); /* absent: 0 */
+
+/* Time of the last change of STATE/kills in ns; 0: no such directory. A server whose socket did not answer finds so the kills
+ * that a tool wrote beside it. */
+uint64_t flagshm_kills_stamp(const char *state_dir);
 
 #endif

@@ -15,13 +15,13 @@
 #include <sys/types.h>
 
 struct flagshm_segment_options {
-    const char *dir;      /* FLAGSHM_DIR, or NULL: /dev/shm */
+    const char *dir; /* FLAGSHM_DIR, or NULL: /dev/shm */
     const char *instance;
-    mode_t mode;          /* of the table; 0 = 0644; bits for writing by others are refused */
-    gid_t group;          /* (gid_t)-1: as it comes */
+    mode_t mode;                        /* of the table; 0 = 0644; bits for writing by others are refused */
+    gid_t group;                        /* (gid_t)-1: as it comes */
     uint64_t period_ns, stale_after_ns; /* 0 = 1 s, 10 s */
     const char *socket_path, *state_dir, *file_path; /* for tools; NULL = "" */
-    int lock_wait_ms;     /* how long to wait for another writer; < 0 = 2000 */
+    int lock_wait_ms;                                /* how long to wait for another writer; < 0 = 2000 */
 };
 
 struct flagshm_segment {
@@ -48,7 +48,8 @@ int flagshm_segment_open(struct flagshm_segment *segment, const struct flagshm_s
 int flagshm_segment_publish(struct flagshm_segment *segment, struct flagshm_table *table, uint64_t version,
                             uint64_t file_rev, struct flagshm_error *error);
 
-/* Sets or clears ALL_CONTROL at one step, and wakes. */
+/* Sets or clears ALL_CONTROL at one step, and wakes. Remembered: a segment that is built later begins with it; where
+ * there is no segment yet it is only remembered. */
 void flagshm_segment_set_all_control(struct flagshm_segment *segment, bool all_control);
 bool flagshm_segment_is_all_control(const struct flagshm_segment *segment);
 
@@ -58,9 +59,10 @@ bool flagshm_segment_heartbeat(struct flagshm_segment *segment);
 /* Retires the object that is held and lets go of it; the next publish builds a new one. */
 void flagshm_segment_forget(struct flagshm_segment *segment);
 
-uint64_t flagshm_segment_version(const struct flagshm_segment *segment);  /* 0: none */
+uint64_t flagshm_segment_version(const struct flagshm_segment *segment); /* 0: none */
 uint64_t flagshm_segment_file_rev(const struct flagshm_segment *segment);
-uint64_t flagshm_segment_content_hash(const struct flagshm_segment *segment); /* of the served bank; 0: none */
+uint64_t
+flagshm_segment_content_hash(const struct flagshm_segment *segment); /* of the served bank; 0: none */
 
 /* Unmaps and releases the lock; the table stays for readers. */
 void flagshm_segment_close(struct flagshm_segment *segment);

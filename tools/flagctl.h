@@ -1,0 +1,125 @@
+/* flagctl: what the subcommands share: the table of commands, how one fails, how a table is printed.
+ *
+ * One file a subcommand (cmd_NAME.c), named in the table of flagctl.c. From that table come --help, the man
+ * page's list and the completions, so they cannot disagree. A command prints its result to `out` and nothing
+ * else there; errors go to stderr (as JSON with -o json) through flagctl_fail.
+ */
+#ifndef FLAGSHM_TOOLS_FLAGCTL_H
+#define FLAGSHM_TOOLS_FLAGCTL_H
+
+#include "client/flagshm.h"
+#include "server/error.h"
+#include "server/instance.h"
+#include "server/snapshot.h"
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+enum flagctl_exit {
+    FLAGCTL_OK = 0,
+    FLAGCTL_FAILED = 1,
+    FLAGCTL_USAGE = 2,
+    FLAGCTL_TRIPPED = 3,
+    FLAGCTL_NO_FLAG = 4,
+    FLAGCTL_UNREACHABLE = 5, /* server or segment not there, or stale */
+    FLAGCTL_FILE_ERRORS = 6,
+    FLAGCTL_CONFLICT = 7
+};
+
+/* What an argument or an option's value is: completions offer the right things. */
+enum flagctl_kind {
+    FLAGCTL_NOTHING,
+    FLAGCTL_FLAG,
+    FLAGCTL_ID,
+    FLAGCTL_NUMBER,
+    FLAGCTL_PATH,
+    FLAGCTL_WORD,
+    FLAGCTL_COMMAND
+};
+
+struct flagctl_option {
+    const char *name;  /* long, without "--" */
+    char letter;       /* 0: none */
+    const char *value; /* name of its value, NULL: a switch */
+    enum flagctl_kind kind;
+    const char *help;
+};
+
+struct flagctl;
+
+struct flagctl_command {
+    const char *name;
+    const char *group;     /* heading in --help: "Look", "For shells", "Change the file", "Ask the server" */
+    const char *arguments; /* as shown: "FLAG ID..." */
+    enum flagctl_kind argument_kinds[4]; /* the last repeats */
+    const char *summary;                 /* one line, no stop */
+    const char *help; /* paragraphs: what it does, exit codes beyond the usual, the JSON's keys */
+    const struct flagctl_option *options;                   /* ends in {0}; NULL: none */
+    int min_arguments, max_arguments;                       /* max < 0: any number */
+    int (*run)(struct flagctl *ctl, int argc, char **argv); /* the arguments alone; options are asked for */
+};
+
+struct flagctl {
+    const struct flagctl_command *command;
+    struct flagshm_instance instance;
+    bool is_json;   /* -o json */
+    bool is_colour; /* standard output is a terminal, or --color=always; NO_COLOR heeded */
+    bool is_terminal;
+    bool has_header;      /* --no-header */
+    double watch_seconds; /* --watch[=SECONDS]; 0: once */
+    FILE *out;
+    const char
+        *option_values[16]; /* of the command's options, in their order; NULL: not given; "" for a switch */
+    struct flagshm client;
+    bool is_client_open;
+};
+
+/* Value of an option of the running command; NULL: not given. */
+const char *flagctl_option(const struct flagctl *ctl, const char *name);
+
+/* Prints "flagctl: MESSAGE" (red "flagctl:" on a terminal) to stderr, with -o json {"error":{"code":N,"message":...}}. Returns `code`. */
+int flagctl_fail(const struct flagctl *ctl, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* "flagctl: warning: ..." to stderr. */
+void flagctl_warn(const struct flagctl *ctl, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The handle of the instance's table, opened once. Its result is flagshm_open's. */
+int flagctl_client(struct flagctl *ctl, struct flagshm **client);
+/* A snapshot of the served table; on failure says so (FLAGCTL_UNREACHABLE and the mend) and returns that code, else 0. */
+int flagctl_snapshot(struct flagctl *ctl, struct flagshm_snapshot *snapshot);
+/* Says that there is no such flag, with "did you mean"; returns FLAGCTL_NO_FLAG. */
+int flagctl_no_flag(struct flagctl *ctl, const struct flagshm_snapshot *snapshot, const char *flag);
+/* Path of the instance's flag file: --file where given, else the one that the segment names; NULL, having said so, where neither. */
+const char *flagctl_file(struct flagctl *ctl);
+
+/* Asks the server {"verb": verb, ...request}; takes over `request` (NULL: only the verb). 0 and *answer (the caller's); else it has
+ * said what is wrong and returns an exit code (the server's "code" word mapped). `quiet_unreachable`: returns FLAGCTL_UNREACHABLE
+ * without a word, for callers that have another way. */
+int flagctl_ask(struct flagctl *ctl, const char *verb, cJSON *request, bool quiet_unreachable,
+                cJSON **answer);
+
+/* Prints an object or list to out, indented on a terminal, else one line; frees it. Returns FLAGCTL_OK, or FLAGCTL_FAILED where
+ * the output cannot be written. */
+int flagctl_json(struct flagctl *ctl, cJSON *json);
+
+/* ---- tables: all cells are texts; widths count terminal columns; control characters show as '?' ---- */
+struct flagctl_table;
+enum flagctl_hue { FLAGCTL_PLAIN, FLAGCTL_GREEN, FLAGCTL_YELLOW, FLAGCTL_RED, FLAGCTL_DIM, FLAGCTL_BOLD };
+/* `headings` ends in NULL; a heading that begins with '>' is right-aligned. */
+struct flagctl_table *flagctl_table_new(const char *const *headings);
+void flagctl_table_cell(struct flagctl_table *table, enum flagctl_hue hue, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void flagctl_table_print(struct flagctl *ctl, struct flagctl_table *table); /* and frees it */
+
+/* RFC 3339 in UTC, "-" for 0. Returns `out`. */
+char *flagctl_time(uint64_t realtime_ns, char out[40]);
+/* "3 s", "12 min", "4 h", "2 d". Returns `out`. */
+char *flagctl_span(int64_t ns, char out[24]);
+/* "5 %", "0.125 %". Returns `out`. */
+char *flagctl_share(uint32_t mpct, char out[24]);
+
+/* The commands, in the order of --help; ends in an entry whose name is NULL. Defined in flagctl.c. */
+extern const struct flagctl_command *const flagctl_commands[];
+
+#endif
