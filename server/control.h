@@ -14,6 +14,7 @@
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct flagshm_peer {
@@ -21,7 +22,8 @@ struct flagshm_peer {
     gid_t gid;
     pid_t pid;
     bool may_change;
-    char user[64]; /* name, or the number where it has none */
+    char user[64];   /* name, or the number where it has none */
+    uint64_t ticket; /* of this request, for flagshm_control_reply */
 };
 
 /* Answers one request. Returns a new object (the caller owns it); NULL where the answer comes later through flagshm_control_reply. */
@@ -32,7 +34,10 @@ struct flagshm_control;
 /* Binds PATH (mode 0660, `group` where not -1; a socket file nobody listens on is replaced). */
 int flagshm_control_open(struct flagshm_control **control, const char *path, gid_t admin_group,
                          flagshm_control_handler *handler, void *context, struct flagshm_error *error);
-void flagshm_control_close(struct flagshm_control *control);   /* removes the socket file */
+void flagshm_control_close(struct flagshm_control *control); /* removes the socket file */
+/* The late answer to a request whose handler gave NULL; takes over `answer`. Where the client has gone meanwhile it is dropped. A
+ * connection's next request waits until this one is answered. */
+void flagshm_control_reply(struct flagshm_control *control, uint64_t ticket, cJSON *answer);
 int flagshm_control_fd(const struct flagshm_control *control); /* an epoll fd: readable when there is work */
 void flagshm_control_work(struct flagshm_control *control);    /* does what can be done without waiting */
 void flagshm_control_tick(struct flagshm_control *control,
