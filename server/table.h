@@ -31,16 +31,18 @@ struct flagshm_table {
     struct flagshm_geometry geometry;
     uint32_t flag_count;
     uint64_t heap_used;
-    uint64_t content_hash; /* of all but the bank's header and the records' changed_version */
+    uint64_t
+        content_hash; /* of records and heap, but the records' changed_version; any geometry has the same */
 };
 
 /* The share that is served now, in mpct: 0 where killed, disabled, or planned (plans are not walked yet). */
 uint32_t flagshm_table_share_mpct(const struct flagshm_table_entry *entry);
 
-/* Compiles `count` entries with unique names. `within`: the geometry of the segment that is in use, or NULL; where the content fits it, the image
- * is made for it, else (or with NULL) a new geometry with head-room is chosen: a quarter more than the content, the whole segment at
- * least 64 KiB. 0 or -ENOMEM; -E2BIG: no 32-bit heap offset reaches it, or the index has too long a run. Free with
- * flagshm_table_free. About 0.15 ms for 1000 flags. */
+/* Compiles `count` entries with unique names. `within`: the geometry of the segment that is in use, or NULL. Where the
+ * content fits it, the image is made for it; else a new geometry is chosen: with a quarter of head-room, or, where a segment
+ * in use was grown out of, with as much again; at least 64 KiB. 0 or -ENOMEM; -E2BIG: no 32-bit heap offset reaches all, or names crowd in
+ * the index; -EEXIST: two names with one 64-bit hash. Nothing is held after an error. Free with flagshm_table_free.
+ * About 0.15 ms for 1000 flags. */
 int flagshm_table_build(struct flagshm_table *table, const struct flagshm_table_entry *entries, size_t count,
                         const struct flagshm_geometry *within);
 void flagshm_table_free(struct flagshm_table *table);
