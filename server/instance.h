@@ -2,8 +2,9 @@
  *
  *   segment  $FLAGSHM_DIR or /dev/shm: flagshm.NAME.table (.lock, .old)
  *   state    root and system users: /var/lib/flagshm/NAME; others: $XDG_STATE_HOME/flagshm/NAME or ~/.local/state/flagshm/NAME
- *   socket   root and system users: /run/flagshm/NAME.sock; others: $XDG_RUNTIME_DIR/flagshm/NAME.sock
- * (a system user is a uid below 1000)
+ *   socket   root and system users: /run/flagshm/NAME.sock; others: $XDG_RUNTIME_DIR/flagshm/NAME.sock; where that is
+ *            not set, /run/user/UID/flagshm/NAME.sock where /run/user/UID is ours, else STATE/flagshmd.sock
+ * (a system user is a uid below 1000; of the effective uid)
  */
 #ifndef FLAGSHM_SERVER_INSTANCE_H
 #define FLAGSHM_SERVER_INSTANCE_H
@@ -20,7 +21,10 @@ struct flagshm_instance {
     char socket_path[108]; /* fits sockaddr_un */
 };
 
-/* Each argument may be NULL: then the environment, then the default, decides. -EINVAL for a bad name, -ENAMETOOLONG. */
+/* Each argument may be NULL: then the environment (FLAGSHM_INSTANCE, FLAGSHM_DIR; not in a set-uid program), then the
+ * default, decides; "" asks for the default whatever the environment says. Relative paths are taken from the working
+ * directory and come out absolute; nothing is made or opened. -EINVAL for a bad name; -ENAMETOOLONG, also for a
+ * directory over the 200 bytes that a client takes; -ENOENT: no home, so no default for the state directory. */
 int flagshm_instance_resolve(struct flagshm_instance *instance, const char *name, const char *dir,
                              const char *state_dir, const char *socket_path, struct flagshm_error *error);
 
