@@ -24,7 +24,8 @@ enum flagctl_exit {
     FLAGCTL_NO_FLAG = 4,
     FLAGCTL_UNREACHABLE = 5, /* server or segment not there, or stale */
     FLAGCTL_FILE_ERRORS = 6,
-    FLAGCTL_CONFLICT = 7
+    FLAGCTL_CONFLICT = 7,
+    FLAGCTL_TIMED_OUT = 8
 };
 
 /* What an argument or an option's value is: completions offer the right things. */
@@ -50,29 +51,39 @@ struct flagctl;
 
 struct flagctl_command {
     const char *name;
-    const char *group;     /* heading in --help: "Look", "For shells", "Change the file", "Ask the server" */
-    const char *arguments; /* as shown: "FLAG ID..." */
+    const char *
+        group; /* heading in --help: "Look", "For shells", "Change the file", "Ask the server"; NULL: hidden */
+    const char *arguments;               /* as shown: "FLAG ID..." */
     enum flagctl_kind argument_kinds[4]; /* the last repeats */
     const char *summary;                 /* one line, no stop */
     const char *help; /* paragraphs: what it does, exit codes beyond the usual, the JSON's keys */
     const struct flagctl_option *options;                   /* ends in {0}; NULL: none */
     int min_arguments, max_arguments;                       /* max < 0: any number */
     int (*run)(struct flagctl *ctl, int argc, char **argv); /* the arguments alone; options are asked for */
+    bool can_watch;                                         /* heeds --watch; all others refuse it */
+    bool takes_all; /* every word after the name is an argument, also those with a dash */
 };
+
+#define FLAGCTL_OPTIONS_MAX 16
 
 struct flagctl {
     const struct flagctl_command *command;
-    struct flagshm_instance instance;
-    bool is_json;   /* -o json */
-    bool is_colour; /* standard output is a terminal, or --color=always; NO_COLOR heeded */
+    struct flagshm_instance
+        instance; /* flagctl_client sets socket and state directory to the segment's, unless they were given */
+    const char *file;               /* --file, NULL: not given */
+    bool has_state_dir, has_socket; /* given by option */
+    bool is_json;                   /* -o json */
+    bool is_colour;                 /* standard output is a terminal, or --color=always; NO_COLOR heeded */
     bool is_terminal;
     bool has_header;      /* --no-header */
     double watch_seconds; /* --watch[=SECONDS]; 0: once */
     FILE *out;
-    const char
-        *option_values[16]; /* of the command's options, in their order; NULL: not given; "" for a switch */
+    /* Of the command's options, in their order; NULL: not given; "" for a switch. */
+    const char *option_values[FLAGCTL_OPTIONS_MAX];
     struct flagshm client;
     bool is_client_open;
+    int client_code; /* what flagshm_open said */
+    char file_path[sizeof(((struct flagshm_header *)0)->file_path)];
 };
 
 /* Value of an option of the running command; NULL: not given. */
@@ -102,6 +113,12 @@ int flagctl_ask(struct flagctl *ctl, const char *verb, cJSON *request, bool quie
 /* Prints an object or list to out, indented on a terminal, else one line; frees it. Returns FLAGCTL_OK, or FLAGCTL_FAILED where
  * the output cannot be written. */
 int flagctl_json(struct flagctl *ctl, cJSON *json);
+
+/* Copies a text with control characters, and what is no UTF-8, shown as '?': what comes from a table, a file or the command line
+ * must not steer the terminal. Cut at room - 1 bytes, between characters. Returns `out`. */
+char *flagctl_clean(const char *text, char *out, size_t room);
+/* A plain decimal within min...max. */
+bool flagctl_number(const char *text, double min, double max, double *number);
 
 /* ---- tables: all cells are texts; widths count terminal columns; control characters show as '?' ---- */
 struct flagctl_table;
