@@ -22,6 +22,9 @@ struct flagshm_segment_options {
     uint64_t period_ns, stale_after_ns; /* 0 = 1 s, 10 s */
     const char *socket_path, *state_dir, *file_path; /* for tools; NULL = "" */
     int lock_wait_ms;                                /* how long to wait for another writer; < 0 = 2000 */
+    /* For flagctl: touches no more than a kill needs. Root may then act on a table of any owner, whom a missing lock file is
+     * given to; where there is no table, no lock is taken or made. mode, group and paths stay as they are. */
+    bool is_tool;
 };
 
 struct flagshm_segment {
@@ -32,6 +35,8 @@ struct flagshm_segment {
     uint64_t device, inode;
     char path[320], lock_path[336];
     bool is_adopted; /* the table was there before us */
+    bool is_forgotten_, is_all_control_;
+    uid_t owner_; /* of lock and table: us, but for a tool that root runs */
     char dir_[256], instance_[40], socket_path_[128], state_dir_[1024], file_path_[2048];
 };
 
@@ -42,7 +47,7 @@ struct flagshm_segment {
 int flagshm_segment_open(struct flagshm_segment *segment, const struct flagshm_segment_options *options,
                          struct flagshm_error *error);
 
-/* Publishes a table as `version` (must be greater than the one served). Fits the table's geometry into the segment in use, or builds a new
+/* Publishes a table as `version` (must be greater than the one served; sets the records' changed_version in `table`). Fits the table's geometry into the segment in use, or builds a new
  * segment beside it (posix_fallocate: a full tmpfs is -ENOSPC, never SIGBUS), publishes into it, renames it in and retires the old one. On an
  * error the old table stays whole and served. The switch bits survive. */
 int flagshm_segment_publish(struct flagshm_segment *segment, struct flagshm_table *table, uint64_t version,
@@ -56,7 +61,8 @@ bool flagshm_segment_is_all_control(const struct flagshm_segment *segment);
 /* Once a period, by the main loop only: the coarse clock into the liveness line. Returns false where our name no longer leads to our object
  * (removed or replaced by hand): publish again after flagshm_segment_forget. */
 bool flagshm_segment_heartbeat(struct flagshm_segment *segment);
-/* Retires the object that is held and lets go of it; the next publish builds a new one. */
+/* Lets go of the object that is held: the next publish builds a new one, renames it in and then retires the held one, so that
+ * readers find the new one at their first look. content_hash is 0 until then. */
 void flagshm_segment_forget(struct flagshm_segment *segment);
 
 uint64_t flagshm_segment_version(const struct flagshm_segment *segment); /* 0: none */
