@@ -398,8 +398,7 @@ static int bank_fill(struct flagshm_table *table, const struct builder *b, size_
     memcpy(table->bytes + g->heap_offset, b->heap, b->used);
     table->flag_count = (uint32_t)count;
     table->heap_used = b->used;
-    table->content_hash =
-        flagshm_hash64_(b->heap, b->used, flagshm_hash64_(b->records, count * sizeof *b->records, count));
+    table->content_hash = flagshm_table_hash(table);
     bank = (struct flagshm_bank *)(void *)table->bytes;
     bank->flag_count = table->flag_count;
     bank->heap_used = table->heap_used;
