@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct flagshm_kills {
     char **names; /* sorted; owned */
@@ -30,8 +31,9 @@ int flagshm_kills_write(const char *state_dir, const char *flag, const char *why
                         struct flagshm_error *error);
 int flagshm_kills_erase(const char *state_dir, const char *flag, struct flagshm_error *error); /* absent: 0 */
 
-/* Time of the last change of STATE/kills in ns; 0: no such directory. A server whose socket did not answer finds so the kills
- * that a tool wrote beside it. */
+/* Moves when STATE/kills is written to; 0: no such directory. A server whose socket did not answer finds so the kills
+ * that a tool wrote beside it: take the stamp, then load; load again when it is another. In ns; during the first 100 ms after a change
+ * each call gives another one, since file times are too coarse to tell two changes of that while apart. */
 uint64_t flagshm_kills_stamp(const char *state_dir);
 
 #endif

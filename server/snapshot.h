@@ -22,7 +22,7 @@ struct flagshm_snapshot_arm {
 
 struct flagshm_snapshot_flag {
     const char *name, *stage;
-    const char *salt;  /* the hash prefix without its ':' */
+    const char *salt;  /* the hash prefix without its ':'; "" where the table does not tell */
     uint32_t switches; /* FLAGSHM_SWITCH_... */
     uint32_t rollout_mpct, shadow_mpct;
     uint32_t slot, slot_generation;

@@ -158,16 +158,15 @@ static void md5_step(uint32_t state[4], unsigned step, uint32_t word)
     state[at] = (sum << shift | sum >> (32 - shift)) + b;
 }
 
-/* Fills in what hashing starts from. A salt of 63 or 64 bytes and its ':' fill a whole block. */
-static void record_prefix(struct flagshm_flag_entry *r, const struct flagshm_flag *flag,
-                          struct flagshm_md5_prefix_ *prefix)
+/* A salt of 63 or 64 bytes and its ':' fill a whole block. */
+void flagshm_table_prefix(struct flagshm_md5_prefix_ *prefix, const char *salt, size_t bytes)
 {
     static const uint32_t init[4] = FLAGSHM_MD5_INIT_;
-    unsigned char text[FLAGSHM_SALT_MAX + 1 + 64] = {0};
-    size_t bytes = flag->salt_bytes + 1, whole = bytes / 64 * 64, i;
+    unsigned char text[FLAGSHM_SALT_MAX + 64] = {0};
+    size_t whole = (bytes + 1) / 64 * 64, i;
 
-    memcpy(text, flag->salt, flag->salt_bytes);
-    text[flag->salt_bytes] = ':';
+    memcpy(text, salt, bytes);
+    text[bytes] = ':';
     memcpy(prefix->start, init, sizeof init);
     if (whole > 0) {
         uint64_t block[8];
@@ -177,16 +176,25 @@ static void record_prefix(struct flagshm_flag_entry *r, const struct flagshm_fla
         flagshm_md5_block_(prefix->start, init, 0, block);
     }
     memcpy(prefix->state, prefix->start, sizeof prefix->state);
-    for (i = 0; i < (bytes - whole) / 4; i++)
+    for (i = 0; i < (bytes + 1 - whole) / 4; i++)
         md5_step(prefix->state, (unsigned)i, flagshm_get32_(text + whole + 4 * i));
     for (i = 0; i < 8; i++)
         prefix->pending[i] = flagshm_get64_(text + whole + 8 * i);
-    prefix->bytes = (uint32_t)bytes;
+    prefix->bytes = (uint32_t)bytes + 1;
+}
+
+static void record_prefix(struct flagshm_flag_entry *r, const struct flagshm_md5_prefix_ *prefix)
+{
+    size_t i;
 
     r->prefix_bytes = prefix->bytes;
     memcpy(r->md5_start, prefix->start, sizeof r->md5_start);
     memcpy(r->md5_state, prefix->state, sizeof r->md5_state);
-    memcpy(r->pending, text + whole, sizeof r->pending);
+    for (i = 0; i < 8; i++) {
+        uint64_t word = flagshm_le64_(prefix->pending[i]);
+
+        memcpy(r->pending + 8 * i, &word, 8);
+    }
 }
 
 static int force_order(const void *left, const void *right)
@@ -297,11 +305,14 @@ static void record_build(struct builder *b, struct flagshm_flag_entry *r,
     r->name_hash = flagshm_hash64_(flag->name, flag->name_bytes, 0);
     r->name_bytes = (uint16_t)flag->name_bytes;
     r->name_offset = text_add(b, flag->name, flag->name_bytes);
+    if (flag->salt_bytes + 1 >= 64) /* `pending` has lost it: for people, its text stands behind the name's */
+        (void)text_add(b, flag->salt, flag->salt_bytes);
     r->switches = record_switches(entry, share_mpct);
     r->rollout_mpct = share_mpct;
     r->slot = FLAGSHM_NO_SLOT;
     record_stage(r->stage, entry, share_mpct);
-    record_prefix(r, flag, &prefix);
+    flagshm_table_prefix(&prefix, flag->salt, flag->salt_bytes);
+    record_prefix(r, &prefix);
     record_arms(b, r, flag);
     record_force(b, r, flag, &prefix);
 }

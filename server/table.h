@@ -47,6 +47,10 @@ int flagshm_table_build(struct flagshm_table *table, const struct flagshm_table_
                         const struct flagshm_geometry *within);
 void flagshm_table_free(struct flagshm_table *table);
 
+/* What hashing starts from, for a salt of at most FLAGSHM_SALT_MAX bytes. Its `pending` holds the text of salt and ':' where that has less
+ * than 64 bytes. */
+void flagshm_table_prefix(struct flagshm_md5_prefix_ *prefix, const char *salt, size_t bytes);
+
 /* What content_hash must be. Cost: one pass over records and heap. The counts must be within the geometry. */
 uint64_t flagshm_table_hash(const struct flagshm_table *table);
 
