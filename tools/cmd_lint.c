@@ -1,53 +1,14 @@
 /* lint: everything that is wrong with a flag file, before a server sees it. */
 #include "server/flagfile.h"
 #include "tools/flagctl.h"
+#include "tools/text.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 struct lint_total {
     size_t files, flags, errors, warnings, unreadable;
 };
-
-/* Reads all of a file, "-": standard input. NULL, having said so. */
-static char *text_read(const struct flagctl *ctl, const char *path, size_t *length)
-{
-    int fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    size_t room = 1 << 16, used = 0;
-    char *text = fd >= 0 ? malloc(room) : NULL;
-    ssize_t got = 0;
-    int error = fd < 0 ? errno : 0;
-
-    while (error == 0 && text != NULL && used <= FLAGSHM_FILE_MAX &&
-           (got = read(fd, text + used, room - used)) != 0) {
-        if (got < 0 && errno != EINTR)
-            error = errno;
-        used += got > 0 ? (size_t)got : 0;
-        if (used == room) {
-            char *more = realloc(text, room * 2);
-            if (more == NULL)
-                error = ENOMEM;
-            else
-                text = more;
-            room *= 2;
-        }
-    }
-    if (fd > STDIN_FILENO)
-        (void)close(fd);
-    if (error == 0 && text != NULL) {
-        *length = used;
-        return text;
-    }
-    free(text);
-    (void)flagctl_fail(ctl, FLAGCTL_FAILED, "cannot read %s: %s",
-                       strcmp(path, "-") == 0 ? "standard input" : path,
-                       strerror(error != 0 ? error : ENOMEM));
-    return NULL;
-}
 
 /* Of one file, parsed: its part of the answer. */
 static void file_report(struct flagctl *ctl, const char *name, const char *text, size_t length,
@@ -77,11 +38,13 @@ static void file_lint(struct flagctl *ctl, const char *path, struct lint_total *
     struct flagshm_diags diags = {0};
     struct flagshm_flagfile file;
     size_t length = 0;
-    char *text = text_read(ctl, path, &length);
+    struct flagshm_error error;
+    char *text = flagctl_text_read(path, &length, &error);
     int code;
 
     (void)flagctl_clean(strcmp(path, "-") == 0 ? "<stdin>" : path, name, sizeof name);
     if (text == NULL) {
+        (void)flagctl_fail(ctl, FLAGCTL_FAILED, "%s", error.text);
         total->unreadable++;
         return;
     }

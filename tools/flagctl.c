@@ -15,13 +15,17 @@
 #include <string.h>
 #include <unistd.h>
 
-extern const struct flagctl_command flagctl_lint_command, flagctl_help_command, flagctl_version_command;
+extern const struct flagctl_command flagctl_list_command, flagctl_get_command, flagctl_eval_command,
+    flagctl_watch_command, flagctl_lint_command, flagctl_in_command, flagctl_model_command,
+    flagctl_help_command, flagctl_version_command;
 
+/* In the order of --help, by groups. The first one is run where none is named. */
 const struct flagctl_command *const flagctl_commands[] = {
-    &flagctl_lint_command,
-    &flagctl_help_command,
-    &flagctl_version_command,
-    NULL,
+    &flagctl_list_command,    &flagctl_get_command,
+    &flagctl_eval_command,    &flagctl_watch_command,
+    &flagctl_lint_command,    &flagctl_in_command,
+    &flagctl_model_command,   &flagctl_help_command,
+    &flagctl_version_command, NULL,
 };
 
 static int help_run(struct flagctl *ctl, int argc, char **argv)
@@ -90,6 +94,8 @@ int main(int argc, char **argv)
         code = flagctl_version_command.run(&ctl, 0, NULL);
     else if (code == FLAGCTL_OK && (code = instance_resolve(&ctl, &line)) == FLAGCTL_OK)
         code = ctl.command->run(&ctl, line.argc, line.argv);
+    if (code == FLAGCTL_USAGE && ctl.command != NULL && ctl.command->rescue != NULL)
+        code = ctl.command->rescue(&ctl, argc, argv);
 
     errno = 0;
     if ((fflush(stdout) != 0 || ferror(stdout)) && code == FLAGCTL_OK)

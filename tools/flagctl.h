@@ -61,6 +61,9 @@ struct flagctl_command {
     int min_arguments, max_arguments;                       /* max < 0: any number */
     int (*run)(struct flagctl *ctl, int argc, char **argv); /* the arguments alone; options are asked for */
     bool can_watch;                                         /* heeds --watch; all others refuse it */
+    bool is_verdict; /* exit code 0 is an answer: nothing else may end so where there are arguments */
+    /* Where not NULL: what a line that is wrong ends in, having said so; its result is the exit code. */
+    int (*rescue)(struct flagctl *ctl, int argc, char **argv);
     bool takes_all; /* every word after the name is an argument, also those with a dash */
 };
 
@@ -76,6 +79,7 @@ struct flagctl {
     bool is_colour;                 /* standard output is a terminal, or --color=always; NO_COLOR heeded */
     bool is_terminal;
     bool has_header;      /* --no-header */
+    bool is_stream;       /* result after result: JSON is one object a line, also on a terminal */
     double watch_seconds; /* --watch[=SECONDS]; 0: once */
     FILE *out;
     /* Of the command's options, in their order; NULL: not given; "" for a switch. */
@@ -105,7 +109,7 @@ int flagctl_no_flag(struct flagctl *ctl, const struct flagshm_snapshot *snapshot
 const char *flagctl_file(struct flagctl *ctl);
 
 /* Asks the server {"verb": verb, ...request}; takes over `request` (NULL: only the verb). 0 and *answer (the caller's); else it has
- * said what is wrong and returns an exit code (the server's "code" word mapped). `quiet_unreachable`: returns FLAGCTL_UNREACHABLE
+ * said what is wrong and returns an exit code (the server's "code" word mapped; "already" is 0: look into the answer). `quiet_unreachable`: returns FLAGCTL_UNREACHABLE
  * without a word, for callers that have another way. */
 int flagctl_ask(struct flagctl *ctl, const char *verb, cJSON *request, bool quiet_unreachable,
                 cJSON **answer);
@@ -113,6 +117,11 @@ int flagctl_ask(struct flagctl *ctl, const char *verb, cJSON *request, bool quie
 /* Prints an object or list to out, indented on a terminal, else one line; frees it. Returns FLAGCTL_OK, or FLAGCTL_FAILED where
  * the output cannot be written. */
 int flagctl_json(struct flagctl *ctl, cJSON *json);
+
+/* Adds a number without loss (doubles end at 2^53). */
+void flagctl_json_u64(cJSON *object, const char *key, uint64_t number);
+/* Adds a share in percent. */
+void flagctl_json_share(cJSON *object, const char *key, uint32_t mpct);
 
 /* Copies a text with control characters, and what is no UTF-8, shown as '?': what comes from a table, a file or the command line
  * must not steer the terminal. Cut at room - 1 bytes, between characters. Returns `out`. */

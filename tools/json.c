@@ -4,6 +4,7 @@
  * can only stand inside strings), and on a terminal it is laid out with two spaces a level, so that values
  * that were put in raw look like the rest.
  */
+#include "server/flagfile.h"
 #include "server/utf8.h"
 #include "tools/flagctl.h"
 
@@ -91,7 +92,7 @@ static void text_print(struct printer *p, const char *text, size_t length)
 
 int flagctl_json(struct flagctl *ctl, cJSON *json)
 {
-    struct printer p = {.out = ctl->out, .is_laid_out = ctl->is_terminal && ctl->watch_seconds == 0};
+    struct printer p = {.out = ctl->out, .is_laid_out = ctl->is_terminal && !ctl->is_stream};
     char *text = json != NULL ? cJSON_PrintUnformatted(json) : NULL;
 
     cJSON_Delete(json);
@@ -102,4 +103,17 @@ int flagctl_json(struct flagctl *ctl, cJSON *json)
     if (ferror(ctl->out))
         return flagctl_fail(ctl, FLAGCTL_FAILED, "cannot write the output");
     return FLAGCTL_OK;
+}
+
+void flagctl_json_u64(cJSON *object, const char *key, uint64_t number)
+{
+    char text[24];
+    (void)snprintf(text, sizeof text, "%llu", (unsigned long long)number);
+    (void)cJSON_AddRawToObject(object, key, text);
+}
+
+void flagctl_json_share(cJSON *object, const char *key, uint32_t mpct)
+{
+    char text[16];
+    (void)cJSON_AddRawToObject(object, key, flagshm_mpct_to_text(mpct, text));
 }

@@ -293,5 +293,11 @@ int flagctl_options_parse(struct flagctl *ctl, struct flagctl_line *line, int ar
     }
     if ((code = globals_apply(&p)) != FLAGCTL_OK)
         return code;
-    return line->wants_help || line->wants_version ? FLAGCTL_OK : arguments_check(&p);
+    if (!line->wants_help && !line->wants_version)
+        return arguments_check(&p);
+    /* An id that looks like an option must not become a yes. */
+    if (ctl->command != NULL && ctl->command->is_verdict && line->argc > 0)
+        return usage_fail(ctl, "%s stands beside arguments: an id that begins with - goes behind --",
+                          line->wants_help ? "--help" : "--version");
+    return FLAGCTL_OK;
 }
