@@ -1,0 +1,320 @@
+/* server: see the header. */
+#include "server/server.h"
+#include "server/log.h"
+#include "server/systemd.h"
+#include "server/verbs.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RETRY_NS                                                                                             \
+    UINT64_C(5000000000) /* a table that could not be published (no room, no memory) is tried again */
+
+enum source { SOURCE_TIMER, SOURCE_SIGNAL, SOURCE_WATCH, SOURCE_CONTROL, SOURCE_DISK, SOURCES };
+
+struct server {
+    struct flagshm_publisher publisher;
+    struct flagshm_watch *watch;
+    struct flagshm_control *control; /* NULL: no socket could be made */
+    struct flagshm_verbs verbs;
+    int epoll_fd, timer_fd, signal_fd;
+    uint64_t period_ns;
+    uint64_t retry_mono_ns; /* 0: nothing to retry */
+    uint64_t doubted_hash;  /* of an unusable text that may be half-written */
+    bool is_doubted, is_ending;
+};
+
+static uint64_t mono_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* ---- the file ---- */
+
+static void take_text(struct server *s, const char *text, size_t bytes)
+{
+    uint64_t hash = flagshm_hash64_(text, bytes, 0);
+    bool is_final = s->is_doubted && hash == s->doubted_hash;
+    enum flagshm_taken taken = flagshm_publisher_take(&s->publisher, text, bytes, is_final);
+
+    s->is_doubted = taken == FLAGSHM_TAKEN_UNUSABLE && !is_final;
+    s->doubted_hash = hash;
+    if (s->is_doubted)
+        flagshm_watch_doubt(s->watch, mono_ns());
+    s->retry_mono_ns = taken == FLAGSHM_TAKEN_FAILED ? mono_ns() + RETRY_NS : 0;
+}
+
+static void look_at_file(struct server *s)
+{
+    struct flagshm_watch_report report;
+
+    flagshm_watch_work(s->watch, mono_ns(), &report);
+    if (report.news == FLAGSHM_WATCH_TEXT)
+        take_text(s, report.text, report.bytes);
+    else if (report.news == FLAGSHM_WATCH_GONE)
+        flagshm_publisher_file_gone(&s->publisher, report.error.text);
+}
+
+static void reload(struct server *s)
+{
+    flagshm_watch_again(s->watch);
+    look_at_file(s);
+}
+
+/* ---- what happens ---- */
+
+static void tell_systemd(struct server *s, const char *first)
+{
+    (void)flagshm_systemd_notify(
+        "%sSTATUS=version %llu, %zu flags%s", first,
+        (unsigned long long)flagshm_segment_version(&s->publisher.segment),
+        s->publisher.has_good ? s->publisher.good.count : 0,
+        s->publisher.file_state == FLAGSHM_FILE_GOOD ? "" : "; the flag file is not good");
+}
+
+static void on_timer(struct server *s)
+{
+    uint64_t count;
+
+    if (read(s->timer_fd, &count, sizeof count) < 0)
+        return;
+    flagshm_publisher_beat(&s->publisher);
+    if (s->control != NULL)
+        flagshm_control_tick(s->control, mono_ns());
+    if (s->retry_mono_ns != 0 && mono_ns() >= s->retry_mono_ns) {
+        s->retry_mono_ns = 0;
+        flagshm_watch_again(s->watch);
+    }
+    tell_systemd(s, "WATCHDOG=1\n");
+}
+
+static void on_hangup(struct server *s)
+{
+    (void)flagshm_systemd_notify("RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(mono_ns() / 1000));
+    flagshm_log(FLAGSHM_LOG_INFO, "SIGHUP: reading the file again");
+    reload(s);
+    tell_systemd(s, "READY=1\n");
+}
+
+static void on_signal(struct server *s)
+{
+    struct signalfd_siginfo info;
+
+    while (read(s->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGHUP)
+            on_hangup(s);
+        else
+            s->is_ending = true;
+    }
+}
+
+static void on_disk(struct server *s)
+{
+    struct flagshm_disk_job job;
+
+    while (flagshm_disk_take(s->publisher.disk, &job))
+        flagshm_verbs_disk_done(&s->verbs, &job);
+}
+
+static void serve_event(struct server *s, enum source source)
+{
+    switch (source) {
+    case SOURCE_TIMER:
+        on_timer(s);
+        break;
+    case SOURCE_SIGNAL:
+        on_signal(s);
+        break;
+    case SOURCE_WATCH:
+        look_at_file(s);
+        break;
+    case SOURCE_CONTROL:
+        flagshm_control_work(s->control);
+        break;
+    case SOURCE_DISK:
+        on_disk(s);
+        break;
+    case SOURCES:
+        break;
+    }
+}
+
+/* Milliseconds until the watch wants to be called, rounded up so that it is not called too early. */
+static int until_deadline(const struct server *s)
+{
+    uint64_t deadline = flagshm_watch_deadline(s->watch), now = mono_ns(), left;
+
+    if (deadline <= now)
+        return 0;
+    left = (deadline - now + 999999) / 1000000;
+    return left > 60000 ? 60000 : (int)left;
+}
+
+static int loop(struct server *s, struct flagshm_error *error)
+{
+    struct epoll_event events[SOURCES];
+    int count, i;
+
+    while (!s->is_ending) {
+        count = epoll_wait(s->epoll_fd, events, SOURCES, until_deadline(s));
+        if (count < 0 && errno != EINTR)
+            return flagshm_error_set(error, -errno, "epoll_wait: %s", strerror(errno));
+        for (i = 0; i < count; i++)
+            serve_event(s, (enum source)events[i].data.u32);
+        if (flagshm_watch_deadline(s->watch) <= mono_ns())
+            look_at_file(s);
+        if (s->verbs.wants_reload) {
+            s->verbs.wants_reload = false;
+            reload(s);
+        }
+    }
+    return 0;
+}
+
+/* ---- start and end ---- */
+
+static int listen_to(struct server *s, int fd, enum source source)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data = {.u32 = source}};
+
+    if (fd < 0)
+        return 0;
+    return epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
+}
+
+/* Signals are blocked before any thread begins, so that only the loop sees them. */
+static int open_events(struct server *s, struct flagshm_error *error)
+{
+    struct itimerspec every = {{0, 0}, {0, 0}};
+    sigset_t signals;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    every.it_interval.tv_sec = every.it_value.tv_sec = (time_t)(s->period_ns / 1000000000u);
+    every.it_interval.tv_nsec = every.it_value.tv_nsec = (long)(s->period_ns % 1000000000u);
+    s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    s->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    s->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (s->epoll_fd < 0 || s->signal_fd < 0 || s->timer_fd < 0 ||
+        timerfd_settime(s->timer_fd, 0, &every, NULL) != 0)
+        return flagshm_error_set(error, -errno, "cannot set up the event loop: %s", strerror(errno));
+    return 0;
+}
+
+/* The first table: from the file where it is usable, else from the last good set, else an empty one; an adopted table is
+ * never blanked. */
+static int publish_first(struct server *s, struct flagshm_error *error)
+{
+    struct flagshm_publisher *p = &s->publisher;
+
+    look_at_file(s);
+    if (!p->has_published && (p->has_good || p->segment.header == NULL) && flagshm_publisher_publish(p) != 0)
+        flagshm_log(FLAGSHM_LOG_ERROR, "%s", p->refusal.text);
+    if (p->segment.header == NULL)
+        return flagshm_error_set(error, -ENOSPC, "%s", p->refusal.text);
+    flagshm_publisher_beat(p);
+    return 0;
+}
+
+static void open_control(struct server *s, const struct flagshm_server_options *options)
+{
+    struct flagshm_error error = {{0}};
+
+    if (flagshm_control_open(&s->control, options->socket_path, options->admin_group, flagshm_verbs_answer,
+                             &s->verbs, &error) != 0) {
+        s->control = NULL;
+        flagshm_log(
+            FLAGSHM_LOG_ERROR,
+            "no control socket: %s; flags are served, and `flagctl kill` works by its file within a second",
+            error.text);
+    }
+}
+
+static int start(struct server *s, const struct flagshm_server_options *options, struct flagshm_error *error)
+{
+    struct flagshm_error watch_error = {{0}};
+    int result = open_events(s, error);
+
+    if (result == 0)
+        result = flagshm_publisher_open(&s->publisher, &options->publisher, error);
+    if (result == 0)
+        result = flagshm_watch_open(&s->watch, options->publisher.file_path, &watch_error);
+    if (result != 0)
+        return watch_error.text[0] != '\0' ? flagshm_error_set(error, result, "%s", watch_error.text)
+                                           : result;
+    if (watch_error.text[0] != '\0')
+        flagshm_log(FLAGSHM_LOG_WARNING, "%s", watch_error.text);
+    result = publish_first(s, error);
+    if (result != 0)
+        return result;
+    s->verbs = (struct flagshm_verbs){
+        .publisher = &s->publisher, .watch = s->watch, .started_realtime_ns = flagshm_realtime_ns()};
+    open_control(s, options);
+    s->verbs.control = s->control;
+    result = listen_to(s, s->timer_fd, SOURCE_TIMER);
+    if (result == 0)
+        result = listen_to(s, s->signal_fd, SOURCE_SIGNAL);
+    if (result == 0)
+        result = listen_to(s, flagshm_watch_fd(s->watch), SOURCE_WATCH);
+    if (result == 0 && s->control != NULL)
+        result = listen_to(s, flagshm_control_fd(s->control), SOURCE_CONTROL);
+    if (result == 0)
+        result = listen_to(s, flagshm_disk_fd(s->publisher.disk), SOURCE_DISK);
+    if (result != 0)
+        return flagshm_error_set(error, result, "cannot set up the event loop: %s", strerror(-result));
+    return 0;
+}
+
+static void end(struct server *s)
+{
+    if (s->control != NULL)
+        flagshm_control_close(s->control);
+    if (s->watch != NULL)
+        flagshm_watch_close(s->watch);
+    flagshm_publisher_close(&s->publisher);
+    close(s->timer_fd);
+    close(s->signal_fd);
+    close(s->epoll_fd);
+}
+
+int flagshm_server_run(const struct flagshm_server_options *options, struct flagshm_error *error)
+{
+    uint64_t watchdog_ns = flagshm_systemd_watchdog_ns();
+    struct server s = {.epoll_fd = -1, .timer_fd = -1, .signal_fd = -1};
+    int result;
+
+    s.period_ns = options->publisher.segment.period_ns;
+    if (watchdog_ns != 0 && watchdog_ns < s.period_ns)
+        s.period_ns = watchdog_ns;
+    s.publisher.segment.lock_fd = s.publisher.segment.fd = -1;
+    result = start(&s, options, error);
+    if (result == 0) {
+        flagshm_journal_event(s.publisher.journal, flagshm_realtime_ns(), "start", NULL, NULL,
+                              "release " FLAGSHM_VERSION);
+        flagshm_log(FLAGSHM_LOG_NOTICE, "serving %s as %s, version %llu", options->publisher.file_path,
+                    s.publisher.segment.path,
+                    (unsigned long long)flagshm_segment_version(&s.publisher.segment));
+        tell_systemd(&s, "READY=1\n");
+        result = loop(&s, error);
+        (void)flagshm_systemd_notify("STOPPING=1");
+        flagshm_journal_event(s.publisher.journal, flagshm_realtime_ns(), "stop", NULL, NULL, NULL);
+        flagshm_log(FLAGSHM_LOG_NOTICE, "stopping; readers go on with version %llu",
+                    (unsigned long long)flagshm_segment_version(&s.publisher.segment));
+    }
+    end(&s);
+    return result;
+}

@@ -1,0 +1,25 @@
+/* verbs: what the control socket can be asked; see control.h for the lines, flagctl for who asks.
+ *
+ * ping, status, history, show: anyone who may connect. kill, unkill, accept, reload: peers that may change.
+ */
+#ifndef FLAGSHM_SERVER_VERBS_H
+#define FLAGSHM_SERVER_VERBS_H
+
+#include "server/control.h"
+#include "server/publisher.h"
+#include "server/watch.h"
+
+struct flagshm_verbs {
+    struct flagshm_publisher *publisher;
+    struct flagshm_watch *watch;
+    struct flagshm_control *control;
+    uint64_t started_realtime_ns;
+    bool wants_reload; /* set by "reload", cleared by the loop */
+};
+
+/* A flagshm_control_handler; `context` is a struct flagshm_verbs. */
+cJSON *flagshm_verbs_answer(void *context, const struct flagshm_peer *peer, const cJSON *request);
+/* A kill was written or erased: does what waits for it, and answers. */
+void flagshm_verbs_disk_done(struct flagshm_verbs *verbs, const struct flagshm_disk_job *job);
+
+#endif
