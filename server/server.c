@@ -27,8 +27,7 @@ struct server {
     int epoll_fd, timer_fd, signal_fd;
     uint64_t period_ns;
     uint64_t retry_mono_ns; /* 0: nothing to retry */
-    uint64_t doubted_hash;  /* of an unusable text that may be half-written */
-    bool is_doubted, is_ending;
+    bool is_ending;
 };
 
 static uint64_t mono_ns(void)
@@ -41,15 +40,13 @@ static uint64_t mono_ns(void)
 
 /* ---- the file ---- */
 
-static void take_text(struct server *s, const char *text, size_t bytes)
+/* An unusable text may be half-written: it is believed only where it stays. */
+static void take_text(struct server *s, const struct flagshm_watch_report *report)
 {
-    uint64_t hash = flagshm_hash64_(text, bytes, 0);
-    bool is_final = s->is_doubted && hash == s->doubted_hash;
-    enum flagshm_taken taken = flagshm_publisher_take(&s->publisher, text, bytes, is_final);
+    enum flagshm_taken taken =
+        flagshm_publisher_take(&s->publisher, report->text, report->bytes, report->is_settled);
 
-    s->is_doubted = taken == FLAGSHM_TAKEN_UNUSABLE && !is_final;
-    s->doubted_hash = hash;
-    if (s->is_doubted)
+    if (taken == FLAGSHM_TAKEN_UNUSABLE && !report->is_settled)
         flagshm_watch_doubt(s->watch, mono_ns());
     s->retry_mono_ns = taken == FLAGSHM_TAKEN_FAILED ? mono_ns() + RETRY_NS : 0;
 }
@@ -60,7 +57,7 @@ static void look_at_file(struct server *s)
 
     flagshm_watch_work(s->watch, mono_ns(), &report);
     if (report.news == FLAGSHM_WATCH_TEXT)
-        take_text(s, report.text, report.bytes);
+        take_text(s, &report);
     else if (report.news == FLAGSHM_WATCH_GONE)
         flagshm_publisher_file_gone(&s->publisher, report.error.text);
 }
