@@ -38,9 +38,9 @@ grep -q '^ExecStartPre=-' "$unit" || fail "a broken file keeps the server from s
 
 # Every option of the command line is one that flagshmd knows.
 "$work/usr/sbin/flagshmd" --help >"$work/help"
-for option in $(sed -n 's/^ExecStart=//p' "$unit" | grep -o -e '--[a-z-]*'); do
+while read -r option; do
     grep -qe "$option " "$work/help" || fail "flagshmd has no $option"
-done
+done < <(sed -n 's/^ExecStart=//p' "$unit" | grep -o -e '--[a-z-]*')
 
 # Users, groups and directories: on a root of their own.
 mkdir -p "$work/root/etc"
