@@ -16,17 +16,29 @@
 #include <unistd.h>
 
 extern const struct flagctl_command flagctl_list_command, flagctl_get_command, flagctl_eval_command,
-    flagctl_watch_command, flagctl_lint_command, flagctl_in_command, flagctl_model_command,
-    flagctl_help_command, flagctl_version_command;
+    flagctl_assign_command, flagctl_watch_command, flagctl_dump_command, flagctl_lint_command,
+    flagctl_in_command, flagctl_model_command, flagctl_help_command, flagctl_version_command,
+    flagctl_completion_command, flagctl_complete_command;
 
 /* In the order of --help, by groups. The first one is run where none is named. */
+/* clang-format off */
 const struct flagctl_command *const flagctl_commands[] = {
-    &flagctl_list_command,    &flagctl_get_command,
-    &flagctl_eval_command,    &flagctl_watch_command,
-    &flagctl_lint_command,    &flagctl_in_command,
-    &flagctl_model_command,   &flagctl_help_command,
-    &flagctl_version_command, NULL,
+    &flagctl_list_command,
+    &flagctl_get_command,
+    &flagctl_eval_command,
+    &flagctl_assign_command,
+    &flagctl_watch_command,
+    &flagctl_dump_command,
+    &flagctl_lint_command,
+    &flagctl_in_command,
+    &flagctl_model_command,
+    &flagctl_help_command,
+    &flagctl_version_command,
+    &flagctl_completion_command,
+    &flagctl_complete_command,
+    NULL,
 };
+/* clang-format on */
 
 static int help_run(struct flagctl *ctl, int argc, char **argv)
 {

@@ -36,7 +36,8 @@ enum flagctl_kind {
     FLAGCTL_NUMBER,
     FLAGCTL_PATH,
     FLAGCTL_WORD,
-    FLAGCTL_COMMAND
+    FLAGCTL_COMMAND,
+    FLAGCTL_SHELL
 };
 
 struct flagctl_option {
