@@ -64,6 +64,10 @@ int flagshm_edit_open(struct flagshm_edit_file *file, const char *path, struct f
  * left beside it. Signals wait meanwhile. */
 int flagshm_edit_replace(struct flagshm_edit_file *file, const char *text, size_t bytes,
                          struct flagshm_error *error);
+/* Only reads: the text behind a path, malloc'ed, with a NUL behind it; NULL with a sentence. `bytes` may be NULL. */
+char *flagshm_edit_read(const char *path, size_t *bytes, struct flagshm_error *error);
+/* Lets other flagctl edit, once all is done but the telling. */
+void flagshm_edit_release(struct flagshm_edit_file *file);
 void flagshm_edit_close(struct flagshm_edit_file *file);
 
 #endif

@@ -177,19 +177,6 @@ static int read_file(struct flagshm_edit_file *file, struct flagshm_error *error
     }
 }
 
-/* Other editors of ours wait here. Who keeps the lock for longer than that does not edit: the change is still found before the rename. */
-static void lock_directory(int dir_fd)
-{
-    const struct timespec nap = {.tv_nsec = LOCK_NAP_MS * 1000000L};
-    int waited;
-
-    for (waited = 0; waited < LOCK_WAIT_MS; waited += LOCK_NAP_MS) {
-        if (flock(dir_fd, LOCK_EX | LOCK_NB) == 0 || (errno != EWOULDBLOCK && errno != EINTR))
-            return;
-        nanosleep(&nap, NULL);
-    }
-}
-
 static int resolve(const char *given, char path[4096], struct flagshm_error *error)
 {
     char *real = realpath(given, NULL);
@@ -203,6 +190,34 @@ static int resolve(const char *given, char path[4096], struct flagshm_error *err
         memcpy(path, real, strlen(real) + 1);
     free(real);
     return result;
+}
+
+char *flagshm_edit_read(const char *path, size_t *bytes, struct flagshm_error *error)
+{
+    struct flagshm_edit_file file = {.dir_fd = -1};
+
+    if (resolve(path, file.path, error) != 0)
+        return NULL;
+    file.dir_fd = AT_FDCWD; /* the path is absolute */
+    file.name = file.path;
+    if (read_file(&file, error) != 0)
+        return NULL;
+    if (bytes)
+        *bytes = file.bytes;
+    return file.text;
+}
+
+/* Other editors of ours wait here. Who keeps the lock for longer than that does not edit: the change is still found before the rename. */
+static void lock_directory(int dir_fd)
+{
+    const struct timespec nap = {.tv_nsec = LOCK_NAP_MS * 1000000L};
+    int waited;
+
+    for (waited = 0; waited < LOCK_WAIT_MS; waited += LOCK_NAP_MS) {
+        if (flock(dir_fd, LOCK_EX | LOCK_NB) == 0 || (errno != EWOULDBLOCK && errno != EINTR))
+            return;
+        nanosleep(&nap, NULL);
+    }
 }
 
 static int open_directory(struct flagshm_edit_file *file, struct flagshm_error *error)
@@ -237,6 +252,12 @@ int flagshm_edit_open(struct flagshm_edit_file *file, const char *path, struct f
     if ((result = read_file(file, error)) != 0)
         return result;
     return refuse_forbidden(file, error);
+}
+
+void flagshm_edit_release(struct flagshm_edit_file *file)
+{
+    if (file->dir_fd >= 0)
+        (void)flock(file->dir_fd, LOCK_UN);
 }
 
 void flagshm_edit_close(struct flagshm_edit_file *file)

@@ -1,0 +1,35 @@
+/* change: what the commands that change something share: the undo, warnings that go where the result goes, and waiting until the
+ * table shows what the file says. */
+#ifndef FLAGSHM_TOOLS_CHANGE_H
+#define FLAGSHM_TOOLS_CHANGE_H
+
+#include "tools/edit.h"
+#include "tools/flagctl.h"
+
+uint64_t flagctl_mono_ns(void);
+
+/* A line for the shell that runs a command against the same instance: "flagctl unkill x", with the options that name it. Returns `out`. */
+const char *flagctl_again(const struct flagctl *ctl, char out[2048], const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* A warning: with -o json into result's "warnings", else to stderr. */
+void flagctl_note(const struct flagctl *ctl, cJSON *result, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Says what flagshm_edit_... found wrong with `path`; returns the exit code. */
+int flagctl_edit_fail(const struct flagctl *ctl, const char *path, int code,
+                      const struct flagshm_error *error);
+
+/* The value of --wait=SEC in milliseconds, 2000 where it is not given; -1, having said so, where it is no number. */
+int flagctl_wait_ms(const struct flagctl *ctl);
+#define FLAGCTL_WAIT_OPTION                                                                                  \
+    {                                                                                                        \
+        "wait", 0, "SEC", FLAGCTL_NUMBER, "how long to wait until the table shows it (2; 0: not at all)"     \
+    }
+
+/* Why a change of `path` cannot be expected in the table of this instance, in words; "" where it can. */
+void flagctl_doubt(struct flagctl *ctl, const char *path, char out[2600]);
+/* After a wait in vain: what the server says of its file, in words; "" where it says nothing wrong. */
+void flagctl_reproach(struct flagctl *ctl, char *out, size_t room);
+
+#endif
