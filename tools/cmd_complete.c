@@ -15,6 +15,7 @@ struct completing {
     const struct flagctl_command *command;
     const char *instance, *dir;
     int arguments; /* before the cursor */
+    bool is_lost;  /* the line names no command that we have */
     bool is_ended; /* "--" has been seen */
 };
 
@@ -158,8 +159,10 @@ static const struct flagctl_option *words_read(struct completing *c, int count, 
                 c->dir = words[i];
         } else if (c->command == NULL) {
             c->command = flagctl_command_find(words[i]);
-            if (c->command == NULL)
+            if (c->command == NULL) {
+                c->is_lost = true;
                 return NULL;
+            }
         } else {
             c->arguments++;
         }
@@ -172,6 +175,8 @@ static int complete_run(struct flagctl *ctl, int argc, char **argv)
     struct completing c = {.ctl = ctl, .word = argc > 0 ? argv[argc - 1] : ""};
     const struct flagctl_option *option = words_read(&c, argc > 0 ? argc - 1 : 0, argv);
 
+    if (c.is_lost)
+        return FLAGCTL_OK;
     if (option != NULL) {
         value_offer(&c, option);
     } else if (!c.is_ended && c.word[0] == '-') {

@@ -50,8 +50,9 @@ static void field(struct dump *d, const char *key, bool is_number, const char *f
 /* "VALUE" for machines; with a remark behind it for people. */
 static void judged(struct dump *d, const char *key, bool is_right, const char *value, const char *wanted)
 {
+    bool is_number = strspn(value, "0123456789") == strlen(value);
     if (d->json != NULL || is_right)
-        field(d, key, false, "%s", value);
+        field(d, key, is_number, "%s", value);
     else
         field(d, key, false, "%s   WRONG: should be %s", value, wanted);
 }
@@ -69,29 +70,29 @@ static void object_dump(struct dump *d)
     field(d, "inode", true, "%llu", (unsigned long long)o->st_ino);
 }
 
-/* Is this the boot that the segment was made in? */
-static bool is_this_boot(const uint8_t id[16])
+/* As /proc/sys/kernel/random/boot_id spells it. */
+static void boot_id_text(const uint8_t id[16], char out[40])
 {
-    char text[64] = "", mine[40];
-    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
     size_t used = 0, i;
-
-    if (fd >= 0) {
-        if (read(fd, text, sizeof text - 1) < 0)
-            text[0] = '\0';
-        (void)close(fd);
-    }
     for (i = 0; i < 16; i++)
-        used += (size_t)snprintf(mine + used, sizeof mine - used, "%s%02x",
+        used += (size_t)snprintf(out + used, 40 - used, "%s%02x",
                                  i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", id[i]);
-    return strncmp(text, mine, 36) == 0;
+}
+
+/* The id of this boot, "" where the system does not say. */
+static void boot_id_read(char out[40])
+{
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd >= 0 ? read(fd, out, 36) : -1;
+    out[got == 36 ? 36 : 0] = '\0';
+    if (fd >= 0)
+        (void)close(fd);
 }
 
 static void prefix_dump(struct dump *d)
 {
     const struct flagshm_header *h = &d->header;
     char text[80], wanted[80], time[40];
-    size_t used = 0, i;
 
     section_begin(d, "prefix");
     (void)snprintf(text, sizeof text, "0x%016" PRIx64, (uint64_t)h->magic);
@@ -109,16 +110,16 @@ static void prefix_dump(struct dump *d)
     (void)snprintf(wanted, sizeof wanted, "%lld, the object's size", (long long)d->object.st_size);
     judged(d, "segment_bytes", h->segment_bytes == (uint64_t)d->object.st_size, text, wanted);
     field(d, "segment_id", false, "%016" PRIx64, (uint64_t)h->segment_id);
-    for (i = 0; i < 16; i++)
-        used += (size_t)snprintf(text + used, sizeof text - used, "%02x", h->boot_id[i]);
-    judged(d, "boot_id", is_this_boot(h->boot_id), text, "that of this boot");
+    boot_id_text(h->boot_id, text);
+    boot_id_read(wanted);
+    judged(d, "boot_id", strcmp(text, wanted) == 0, text, "that of this boot");
     field(d, "created", false, "%s", flagctl_time(h->created_realtime_ns, time));
 }
 
 static void lines_dump(struct dump *d)
 {
     const struct flagshm_header *h = &d->header;
-    char age[24], span[24];
+    char age[24];
     int64_t age_ns = (int64_t)(flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_COARSE_) - h->heartbeat_mono_ns);
 
     section_begin(d, "publish");
@@ -136,11 +137,9 @@ static void lines_dump(struct dump *d)
         field(d, "age_ms", true, "%" PRId64, age_ns / 1000000);
     field(d, "period_ns", true, "%" PRIu64, (uint64_t)h->period_ns);
     field(d, "stale_after_ns", true, "%" PRIu64, (uint64_t)h->stale_after_ns);
-    if (d->json == NULL)
-        field(d, "stale", false, "%s",
-              age_ns < -INT64_C(2000000000) || (age_ns > 0 && (uint64_t)age_ns > h->stale_after_ns)
-                  ? "yes: the server is silent"
-                  : flagctl_span((int64_t)h->stale_after_ns - age_ns, span));
+    field(d, "stale", true, "%s",
+          age_ns < -INT64_C(2000000000) || (age_ns > 0 && (uint64_t)age_ns > h->stale_after_ns) ? "true"
+                                                                                                : "false");
     field(d, "window_4h", true, "%" PRIu32, h->window_4h);
     field(d, "window_1h", true, "%" PRIu32, h->window_1h);
     field(d, "outcomes_id", false, "%016" PRIx64, (uint64_t)h->outcomes_id);
