@@ -51,7 +51,9 @@ struct bench_effort {
 
 uint64_t bench_now_ns(void); /* CLOCK_MONOTONIC */
 uint64_t bench_own_ns(void); /* processor time of the calling thread */
-void bench_pin(int cpu);     /* the calling thread; cpu < 0: nothing */
+/* In a child: ends it when its parent ends. */
+void bench_end_with_parent(void);
+void bench_pin(int cpu); /* the calling thread; cpu < 0: nothing */
 /* 0, of which the compiler knows nothing: what is masked with it still has to be waited for. */
 size_t bench_zero(void);
 void bench_interleave(struct bench_op *ops, size_t count, const struct bench_effort *effort);
@@ -65,7 +67,7 @@ double bench_ratio(const struct bench_op *a, const struct bench_op *b);
 
 /* ---- bench_report.c: what is said ---- */
 
-enum bench_unit { BENCH_NS, BENCH_BYTES, BENCH_PER_SECOND };
+enum bench_unit { BENCH_NS, BENCH_BYTES, BENCH_PER_SECOND, BENCH_COUNT };
 
 struct bench_row {
     char group[96], what[96], against[64]; /* against: "" where the row stands for itself */
@@ -156,6 +158,12 @@ void bench_run_decide_ref(void *context, size_t n);
 void bench_run_decide_name(void *context, size_t n);
 void bench_run_decide_name_independent(void *context, size_t n);
 void bench_run_decide_ref_independent(void *context, size_t n);
+
+/* Batches of `flagctl assign`, without its reading and writing; n ids. context: struct bench_batch from open. */
+struct bench_batch;
+struct bench_batch *bench_batch_open(struct bench_store *store, size_t flag);
+void bench_batch_close(struct bench_batch *batch);
+void bench_run_batch(void *context, size_t n);
 
 /* ---- bench_hash.c: MD5 of the same messages ---- */
 

@@ -19,6 +19,7 @@ int bench_count(const struct bench_setup *setup)
     struct bench_store store;
     struct bench_reader hot, nobody, all, objects;
     struct bench_hash *hash;
+    struct bench_batch *batch;
 
     if (RUNNING_ON_VALGRIND == 0)
         bench_die("--count runs under valgrind --tool=callgrind");
@@ -38,6 +39,9 @@ int bench_count(const struct bench_setup *setup)
     count("decision, by name, flag at 0 %", bench_run_decide_name, &nobody);
     count("decision, by name, flag at 100 %", bench_run_decide_name, &all);
     count("decision, by name, 150-byte value", bench_run_decide_name, &objects);
+    batch = bench_batch_open(&store, BENCH_FLAG);
+    count("batches, as flagctl assign decides", bench_run_batch, batch);
+    bench_batch_close(batch);
     bench_hash_close(hash);
     bench_reader_close(&hot);
     bench_reader_close(&nobody);

@@ -94,19 +94,25 @@ static void group_independent(struct bench_store *store, struct bench_hash *hash
                               const struct bench_effort *effort)
 {
     struct bench_reader hot;
+    struct bench_batch *batch = bench_batch_open(store, BENCH_FLAG);
     struct bench_op ops[] = {
         {.what = "bare MD5 block of the same message", .run = bench_run_block_independent, .context = hash},
         {.what = "decision, by name", .run = bench_run_decide_name_independent, .context = &hot},
         {.what = "decision, resolved flag", .run = bench_run_decide_ref_independent, .context = &hot},
+        {.what = "batches, as flagctl assign decides", .run = bench_run_batch, .context = batch},
     };
 
     bench_reader_open(&hot, store, BENCH_FLAG, false);
-    bench_interleave(ops, 3, effort);
+    bench_interleave(ops, 4, effort);
     bench_group("Deciding, calls may overlap");
     bench_row_plain(&ops[0]);
     bench_row_times(&ops[1], &ops[0], "the MD5 block", 0);
     bench_row_times(&ops[2], &ops[0], "the MD5 block", 0);
-    bench_note("independent users in a loop: the processor works on two at once");
+    bench_row_times(&ops[3], &ops[0], "the MD5 block", 0);
+    bench_note("independent users in a loop: the processor works on two at once; batches: for each id, "
+               "without reading "
+               "and writing");
+    bench_batch_close(batch);
     bench_reader_close(&hot);
 }
 

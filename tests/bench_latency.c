@@ -50,6 +50,7 @@ static void start_server(struct edit_run *run)
     (void)snprintf(max, sizeof max, "%zu", run->flags);
     run->server = fork();
     if (run->server == 0) {
+        bench_end_with_parent();
         bench_pin(run->setup->cpu[1]);
         fd = open(run->log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
         if (fd >= 0)
@@ -91,6 +92,7 @@ static void start_reader(struct edit_run *run)
     run->sightings = fds[0];
     run->reader = fork();
     if (run->reader == 0) {
+        bench_end_with_parent();
         (void)close(fds[0]);
         read_and_tell(run, fds[1]);
     }
@@ -171,8 +173,21 @@ static void edits(struct edit_run *run, int count, double goal_ns)
     bench_row_value(what, BENCH_NS, bench_median(ns, seen), bench_quantile(ns, seen, 0), '<', goal_ns);
     (void)snprintf(what, sizeof what, "edit seen, %zu flags, 99 %% within", run->flags);
     bench_row_value(what, BENCH_NS, bench_quantile(ns, seen, 0.99), -1, 0, 0);
-    bench_note("%zu flags: %d edits by rename, %d lost", run->flags, count, lost);
+    (void)snprintf(what, sizeof what, "edits lost, of %d", count);
+    bench_row_value(what, BENCH_COUNT, lost, -1, '<', 0);
     free(ns);
+}
+
+static void give_up(const struct edit_run *run)
+{
+    FILE *log = fopen(run->log, "re");
+    char line[512];
+
+    bench_note("%zu flags: not measured: flagshmd did not publish", run->flags);
+    while (log != NULL && fgets(line, sizeof line, log) != NULL)
+        bench_progress("flagshmd: %.*s", (int)strcspn(line, "\n"), line);
+    if (log != NULL)
+        (void)fclose(log);
 }
 
 static void measure(const struct bench_setup *setup, size_t flags, int count, double goal_ns)
@@ -192,7 +207,7 @@ static void measure(const struct bench_setup *setup, size_t flags, int count, do
     start_server(&run);
     start_reader(&run);
     if (wait_for(&run, 10000) == 0 && wait_for(&run, 10000) == 0)
-        bench_note("%zu flags: not measured: flagshmd did not publish (see %s)", flags, run.log);
+        give_up(&run);
     else
         edits(&run, count, goal_ns);
     end_process(run.reader, SIGKILL);

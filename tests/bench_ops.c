@@ -1,6 +1,7 @@
 /* bench_ops: what a reader does. Each call's argument hangs on every part of the answer before, except in the
  * functions named independent, where the processor may overlap calls as far as it can. */
 #include "tests/bench_common.h"
+#include "tools/assign.h"
 
 #include <stdlib.h>
 
@@ -141,5 +142,45 @@ void bench_run_decide_ref_independent(void *context, size_t n)
         r->doubts +=
             flagshm_decide_ref(r->fs, r->refs, ids[i & (BENCH_IDS - 1)], &d) >= FLAGSHM_FLAG_NOT_FOUND;
         __asm__ volatile("" : : "r"(&d) : "memory");
+    }
+}
+
+struct bench_batch {
+    struct assign_plan plan;
+    struct assign_id ids[BENCH_IDS];
+};
+
+struct bench_batch *bench_batch_open(struct bench_store *store, size_t flag)
+{
+    struct bench_batch *b = calloc(1, sizeof *b);
+    struct flagshm_error error = {{0}};
+    size_t i;
+
+    if (b == NULL)
+        bench_die("no memory");
+    if (assign_plan_take(&b->plan, &store->handle, store->names[flag], &error) != 0)
+        bench_die("%s", error.text);
+    for (i = 0; i < BENCH_IDS; i++) {
+        b->ids[i].bytes = (const unsigned char *)bench_ids()[i];
+        b->ids[i].length = (uint32_t)strlen(bench_ids()[i]);
+    }
+    return b;
+}
+
+void bench_batch_close(struct bench_batch *batch)
+{
+    assign_plan_free(&batch->plan);
+    free(batch);
+}
+
+void bench_run_batch(void *context, size_t n)
+{
+    struct bench_batch *b = context;
+    size_t at = 0, part;
+
+    for (; n > 0; n -= part) {
+        part = n < ASSIGN_BATCH ? n : ASSIGN_BATCH;
+        assign_decide(&b->plan, b->ids + at, part);
+        at = (at + ASSIGN_BATCH) & (BENCH_IDS - 1);
     }
 }

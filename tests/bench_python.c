@@ -40,6 +40,7 @@ static void become_python(int fd, const char *flag, unsigned share)
     arguments[4] = number;
     for (i = 0; i < USERS; i++)
         arguments[5 + i] = bench_ids()[i];
+    bench_end_with_parent();
     if (dup2(fd, STDIN_FILENO) < 0 || dup2(fd, STDOUT_FILENO) < 0)
         _exit(127);
     execvp("python3", (char *const *)(uintptr_t)arguments);

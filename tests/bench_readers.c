@@ -107,6 +107,7 @@ static void start(const struct bench_setup *setup, struct bench_store *store, vo
     }
     shared->workers[2].pid = fork();
     if (shared->workers[2].pid == 0) {
+        bench_end_with_parent();
         (void)work_on(&shared->workers[2]);
         _exit(0);
     }

@@ -118,6 +118,8 @@ static const char *figure(char out[32], enum bench_unit unit, double value)
         (void)snprintf(out, 32, "-");
     else if (unit == BENCH_BYTES)
         (void)snprintf(out, 32, "%.4g KiB", value / 1024);
+    else if (unit == BENCH_COUNT)
+        (void)snprintf(out, 32, "%.0f", value);
     else if (unit == BENCH_PER_SECOND)
         (void)snprintf(out, 32, value < 1e5 ? "%.0f /s" : "%.2f M/s", value < 1e5 ? value : value / 1e6);
     else if (value < 999.5)
@@ -251,7 +253,7 @@ static void look_at_machine(struct machine *m)
 
 static void print_json(const struct machine *m)
 {
-    static const char *const units[] = {"ns", "bytes", "per_second"};
+    static const char *const units[] = {"ns", "bytes", "per_second", "count"};
     cJSON *root = cJSON_CreateObject(), *machine = cJSON_AddObjectToObject(root, "machine"), *list;
     char *text;
     size_t i;
