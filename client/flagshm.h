@@ -35,6 +35,8 @@
  *   was made from.
  * - On every doubt the answer is the control arm.
  * - Raising a share only adds users to a variant, lowering it only removes the last ones added.
+ * - A handle follows 15 replacements of the segment. After that it stays on the last one that it has: its age
+ *   grows, flags with "on_stale": "control" give control; close it and open it again.
  *
  * Threads and processes: a handle may be used by any number of threads at once and is inherited by fork();
  * nothing needs to be called in the child. flagshm_open and flagshm_close are for one thread, before and after
@@ -43,7 +45,8 @@
  *
  * Environment (read once, by flagshm_open; ignored in set-uid programs):
  *   FLAGSHM_INSTANCE  the server's instance name, [A-Za-z0-9][A-Za-z0-9_-]{0,31}; "default" where unset or empty
- *   FLAGSHM_DIR       a directory that holds the objects as files; POSIX shared memory where unset or empty
+ *   FLAGSHM_DIR       a directory that holds the objects as files, an absolute path; POSIX shared memory where
+ *                     unset or empty
  *   FLAGSHM_OWNER     a user id whose table is trusted beside root's, one's own, and that of the owner of a
  *                     FLAGSHM_DIR that group and others cannot write
  *
@@ -82,8 +85,7 @@ extern "C" {
 #error "flagshm needs lock-free 64-bit atomics (on 32-bit x86: -march=i586 or later)"
 #endif
 
-/* ---- 1 What a program sees
- * ------------------------------------------------------------------------------------ */
+/* ---- 1 What a program sees ---- */
 
 /* Why a decision is what it is, in OpenFeature's words. From FLAGSHM_FLAG_NOT_FOUND on it is an error: arm 0
  * (control), empty model. */
@@ -174,8 +176,7 @@ struct flagshm_ref {
     char name_[FLAGSHM_NAME_MAX + 1];
 };
 
-/* ---- 2 Layout of the table segment
- * ----------------------------------------------------------------------------
+/* ---- 2 Layout of the table segment ----
  *
  * One page of header, then two whole banks. The header's first 192 bytes (prefix, publish line, liveness
  * line) are frozen for ever. All words are in the host's byte order, all 64-bit words 8-byte aligned, so that
@@ -348,8 +349,7 @@ FLAGSHM_ASSERT_(sizeof(struct flagshm_arm_entry) == 40, "layout");
 FLAGSHM_ASSERT_(offsetof(struct flagshm_arm_entry, value_hash) == 24, "layout");
 FLAGSHM_ASSERT_(sizeof(struct flagshm_force_id) == 24, "layout");
 
-/* ---- 3 Words and clocks
- * ----------------------------------------------------------------------------------------- */
+/* ---- 3 Words and clocks ---- */
 
 #define FLAGSHM_LIKELY_(x)   __builtin_expect(!!(x), 1)
 #define FLAGSHM_UNLIKELY_(x) __builtin_expect(!!(x), 0)
@@ -380,6 +380,10 @@ FLAGSHM_INLINE_ uint64_t flagshm_load64_(const void *shared)
 FLAGSHM_INLINE_ uint32_t flagshm_load32_(const void *shared)
 {
     return __atomic_load_n((const uint32_t *)shared, FLAGSHM_DATA_LOAD_);
+}
+FLAGSHM_INLINE_ uint16_t flagshm_load16_(const void *shared)
+{
+    return __atomic_load_n((const uint16_t *)shared, FLAGSHM_DATA_LOAD_);
 }
 /* A word by its place in memory order: byte 0 in the low bits on every host. */
 FLAGSHM_INLINE_ uint64_t flagshm_le64_(uint64_t word)
@@ -426,10 +430,16 @@ FLAGSHM_INLINE_ uint64_t flagshm_get_tail_(const unsigned char *bytes, size_t le
 }
 
 /* Strict modes hide these calls of the C library; names of our own for the same symbols bring them back
- * without touching what the including program sees. The struct is the one of the symbol clock_gettime on
- * every ABI. */
+ * without touching what the including program sees. The struct is the one of the symbol clock_gettime (and of
+ * the system call futex), whatever _TIME_BITS says: two longs, but on the 32-bit ABIs that never had a 32-bit
+ * time. */
+#if (defined(__x86_64__) && defined(__ILP32__)) || (defined(__riscv) && __riscv_xlen == 32)
+typedef int64_t flagshm_time_word_;
+#else
+typedef long flagshm_time_word_;
+#endif
 struct flagshm_timespec_ {
-    long seconds, nanoseconds;
+    flagshm_time_word_ seconds, nanoseconds;
 };
 extern int flagshm_libc_clock_gettime_(int clock, struct flagshm_timespec_ *time) __asm__("clock_gettime");
 extern long flagshm_libc_syscall_(long number, ...) __asm__("syscall");
@@ -447,8 +457,7 @@ FLAGSHM_INLINE_ uint64_t flagshm_clock_ns_(int clock)
     return (uint64_t)now.seconds * 1000000000u + (uint64_t)now.nanoseconds;
 }
 
-/* ---- 4 Hashing
- * -------------------------------------------------------------------------------------------------- */
+/* ---- 4 Hashing ---- */
 
 /* High half XOR low half of a 64 x 64 bit product. */
 FLAGSHM_INLINE_ uint64_t flagshm_fold_(uint64_t a, uint64_t b)
@@ -464,7 +473,8 @@ FLAGSHM_INLINE_ uint64_t flagshm_fold_(uint64_t a, uint64_t b)
 #endif
 }
 
-#define FLAGSHM_MIX_1_ UINT64_C(0x9e3779b97f4a7c15) /* 2^64 / golden ratio; odd, no long runs of equal bits  \
+#define FLAGSHM_MIX_1_                                                                                       \
+    UINT64_C(0x9e3779b97f4a7c15) /* 2^64 / golden ratio; odd, no long runs of equal bits  \
                                                      */
 #define FLAGSHM_MIX_2_ UINT64_C(0xd6e8feb86659fd93)
 
@@ -533,18 +543,24 @@ FLAGSHM_API_ uint64_t flagshm_hash64_(const void *bytes, size_t length, uint64_t
         a = FLAGSHM_ROTL_(a, s) + b;                                                                         \
     } while (0)
 
-/* The chaining state after one more block. `at`: the state inside this block after its first `steps` (0...15)
- * steps, which depend on the prefix alone; its four words are named as the step after them finds them.
- * `block`: 8 words in memory order. */
-FLAGSHM_INLINE_ void flagshm_md5_block_(uint32_t chain[4], const uint32_t at[4], unsigned steps,
-                                        const uint64_t block[8])
+/* Eight bytes of a message, byte 0 in the low bits, as two of MD5's words. One store on a little-endian host:
+ * words are read back as halves of what was stored, which processors forward without waiting. */
+FLAGSHM_INLINE_ void flagshm_md5_put_(uint32_t m[2], uint64_t word)
 {
-    uint32_t m[16], a = at[0], b = at[1], c = at[2], d = at[3];
-    int i;
-    for (i = 0; i < 8; i++) {
-        m[2 * i] = (uint32_t)block[i];
-        m[2 * i + 1] = (uint32_t)(block[i] >> 32);
-    }
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    m[0] = (uint32_t)word;
+    m[1] = (uint32_t)(word >> 32);
+#else
+    memcpy(m, &word, 8);
+#endif
+}
+
+/* The first two of the four rounds over the block m. `at`: the state inside this block after its first `steps`
+ * (0...15) steps, which depend on the prefix alone; its four words are named as the step after them finds
+ * them. */
+FLAGSHM_INLINE_ void flagshm_md5_rounds_12_(uint32_t at[4], unsigned steps, const uint32_t m[16])
+{
+    uint32_t a = at[0], b = at[1], c = at[2], d = at[3];
     switch (steps) {
     default:
         FLAGSHM_MD5_F_(a, b, c, d, 0, 7, 0xd76aa478);
@@ -610,6 +626,16 @@ FLAGSHM_INLINE_ void flagshm_md5_block_(uint32_t chain[4], const uint32_t at[4],
     FLAGSHM_MD5_G_(d, a, b, c, 2, 9, 0xfcefa3f8);
     FLAGSHM_MD5_G_(c, d, a, b, 7, 14, 0x676f02d9);
     FLAGSHM_MD5_G_(b, c, d, a, 12, 20, 0x8d2a4c8a);
+    at[0] = a;
+    at[1] = b;
+    at[2] = c;
+    at[3] = d;
+}
+
+/* The last two rounds, from where the first two ended; and the chaining state after the block. */
+FLAGSHM_INLINE_ void flagshm_md5_rounds_34_(uint32_t chain[4], const uint32_t at[4], const uint32_t m[16])
+{
+    uint32_t a = at[0], b = at[1], c = at[2], d = at[3];
     FLAGSHM_MD5_H_(a, b, c, d, 5, 4, 0xfffa3942);
     FLAGSHM_MD5_H_(d, a, b, c, 8, 11, 0x8771f681);
     FLAGSHM_MD5_H_(c, d, a, b, 11, 16, 0x6d9d6122);
@@ -646,6 +672,20 @@ FLAGSHM_INLINE_ void flagshm_md5_block_(uint32_t chain[4], const uint32_t at[4],
     chain[1] += b;
     chain[2] += c;
     chain[3] += d;
+}
+
+/* The chaining state after a block of 8 words of 64 bits, each with its first byte in the low bits. */
+FLAGSHM_INLINE_ void flagshm_md5_block_(uint32_t chain[4], const uint32_t at[4], unsigned steps,
+                                        const uint64_t block[8])
+{
+    uint32_t m[16], state[4];
+    int i;
+    for (i = 0; i < 8; i++)
+        flagshm_md5_put_(m + 2 * i, block[i]);
+    for (i = 0; i < 4; i++)
+        state[i] = at[i];
+    flagshm_md5_rounds_12_(state, steps, m);
+    flagshm_md5_rounds_34_(chain, state, m);
 }
 
 #define FLAGSHM_MD5_INIT_                                                                                    \
@@ -702,36 +742,49 @@ FLAGSHM_COLD_ void flagshm_md5_long_(const struct flagshm_md5_prefix_ *prefix, c
     }
 }
 
-/* MD5 of the prefix and the id, as the digest's four big-endian words; and the hash of the id, from the same
- * loads. */
+/* Lays an id and the padding into a block m that holds `filled` bytes of the prefix and zeros behind them;
+ * filled + id_bytes <= 55. By whole words, shifted into place: bytes that are copied one by one would be read
+ * back by the rounds as words that several stores have written, and the processor would wait for them all.
+ * `word >> 1 >> (63 - shift)` is a shift by 64 - shift that is defined at shift 0. m has room for 20 words. */
+FLAGSHM_INLINE_ void flagshm_md5_lay_(uint32_t m[20], size_t filled, uint64_t prefix_bytes,
+                                      const unsigned char *id, size_t id_bytes)
+{
+    uint32_t *to = m + filled / 8 * 2;
+    unsigned shift = (unsigned)(filled & 7) * 8;
+    size_t left = id_bytes;
+    uint64_t carry = (uint64_t)to[1] << 32 | to[0], word;
+
+    for (; left >= 8; left -= 8, id += 8, to += 2) {
+        word = flagshm_get64_(id);
+        flagshm_md5_put_(to, carry | word << shift);
+        carry = word >> 1 >> (63 - shift);
+    }
+    word = UINT64_C(0x80) << (8 * left);
+    if (left != 0)
+        word |=
+            id_bytes >= 8 ? flagshm_get64_(id + left - 8) >> (8 * (8 - left)) : flagshm_get_short_(id, left);
+    flagshm_md5_put_(to, carry | word << shift);
+    flagshm_md5_put_(to + 2, word >> 1 >> (63 - shift));
+    flagshm_md5_put_(m + 14, (prefix_bytes + id_bytes) * 8);
+}
+
+/* MD5 of the prefix and the id, as the digest's four big-endian words. */
 FLAGSHM_INLINE_ void flagshm_md5_id_(const struct flagshm_md5_prefix_ *prefix, const unsigned char *id,
                                      size_t id_bytes, uint32_t words[4])
 {
-    uint32_t chain[4];
+    uint32_t chain[4], state[4], m[20];
     size_t filled = prefix->bytes & 63u, i;
 
     if (FLAGSHM_LIKELY_(filled + id_bytes <= 55)) {
-        uint64_t block[10], carry;
-        size_t at = filled / 8, tail = id_bytes & 7;
-        unsigned shift = (unsigned)(filled & 7) * 8;
-        uint64_t word;
-        /* The id is laid into the block by whole words, shifted into place: copying bytes would make the
-         * rounds read words that two stores have written, and wait for both. `carry << 1 << (63 - s)` is a
-         * shift by 64 - s that is defined at s = 0. */
         for (i = 0; i < 8; i++)
-            block[i] = prefix->pending[i];
-        carry = block[at];
-        for (i = 0; i + 8 <= id_bytes; i += 8) {
-            word = flagshm_get64_(id + i);
-            block[at++] = carry | word << shift;
-            carry = word >> 1 >> (63 - shift);
+            flagshm_md5_put_(m + 2 * i, prefix->pending[i]);
+        flagshm_md5_lay_(m, filled, prefix->bytes, id, id_bytes);
+        for (i = 0; i < 4; i++) {
+            chain[i] = prefix->start[i];
+            state[i] = prefix->state[i];
         }
-        word = (tail ? flagshm_get_tail_(id, id_bytes, tail) : 0) | UINT64_C(0x80) << (8 * tail);
-        block[at] = carry | word << shift;
-        block[at + 1] = word >> 1 >> (63 - shift);
-        block[7] = ((uint64_t)prefix->bytes + id_bytes) * 8;
-        memcpy(chain, prefix->start, sizeof chain);
-        flagshm_md5_block_(chain, prefix->state, (unsigned)filled / 4, block);
+        flagshm_md5_rounds_12_(state, (unsigned)filled / 4, m);
+        flagshm_md5_rounds_34_(chain, state, m);
     } else {
         flagshm_md5_long_(prefix, id, id_bytes, chain);
     }
@@ -762,14 +815,14 @@ FLAGSHM_API_ uint32_t flagshm_lot_(const uint32_t w[4], uint32_t modulus)
     return (uint32_t)lot;
 }
 
-/* ---- 5 Attaching
- * ------------------------------------------------------------------------------------------------
+/* ---- 5 Attaching ----
  *
  * An attachment is a private page with a checked copy of the segment's geometry; a handle points to the
  * newest, each points to the one before. Who sees that a segment is retired maps the successor and installs
  * it by one compare-and-swap; the loser of that race unmaps its own. Nothing is unmapped before
  * flagshm_close, since other threads may be reading it, and there is no state "in progress" that a fork()
- * could freeze. */
+ * could freeze. That bounds the number of segments that a handle can follow; a server replaces its segment
+ * only where the table has outgrown it twofold, or where the object was removed by hand. */
 
 #define FLAGSHM_ATTACHMENTS_MAX 16
 
@@ -918,11 +971,13 @@ FLAGSHM_COLD_ int flagshm_attach_once_(struct flagshm *fs, struct flagshm_map_ *
 
     if (fs->path_[0] == '\0')
         return -EINVAL;
+    if (__atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE) != seen)
+        return 0; /* another thread was first */
     if (seen != NULL && seen->attachments >= FLAGSHM_ATTACHMENTS_MAX)
         return -EMFILE;
     fd = open(fs->path_, O_RDONLY | O_NONBLOCK | O_NOCTTY | FLAGSHM_O_CLOEXEC_ | FLAGSHM_O_NOFOLLOW_);
     if (fd < 0)
-        return -errno;
+        return errno == ELOOP ? -EPERM : -errno;
     if (fstat(fd, &object) != 0)
         error = -errno;
     else if (seen != NULL && seen->device == (uint64_t)object.st_dev &&
@@ -962,11 +1017,14 @@ FLAGSHM_COLD_ int flagshm_attach_once_(struct flagshm *fs, struct flagshm_map_ *
     if (map != NULL)
         (void)munmap(page, sizeof *map);
     (void)munmap(segment, (size_t)object.st_size);
-    return error; /* 0: another thread was first, and has installed a newer one */
+    return error; /* 0: another thread was first */
 }
 
 /* The newest attachment after at most one attempt a second to find a newer one than `seen`; NULL: there is
- * none. */
+ * none. It is asked where there is no table yet, where the segment is retired, and where the heartbeat has
+ * stopped: a server that died between renaming a new segment in and retiring the old one, or whose segment
+ * somebody removed by hand, leaves readers on an orphan that nobody can retire any more. So decisions by name
+ * look at the heartbeat each time (in the shadow of the hash), those by a reference each 256th time. */
 FLAGSHM_COLD_ struct flagshm_map_ *flagshm_newer_(struct flagshm *fs, struct flagshm_map_ *seen)
 {
     uint64_t now = flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_COARSE_);
@@ -997,17 +1055,7 @@ FLAGSHM_INLINE_ bool flagshm_is_stale_(const struct flagshm_map_ *map)
     return age < 0 || (uint64_t)age > flagshm_load64_(&h->stale_after_ns);
 }
 
-/* A server that died between renaming a new segment in and retiring this one, or whose segment was removed by
- * hand, leaves us on an orphan. So now and then (for one id in 256) a decision looks at the heartbeat, and at
- * the name where that has stopped. */
-FLAGSHM_COLD_ void flagshm_glance_(struct flagshm *fs, struct flagshm_map_ *map)
-{
-    if (flagshm_is_stale_(map))
-        (void)flagshm_newer_(fs, map);
-}
-
-/* ---- 6 Reading
- * -------------------------------------------------------------------------------------------------- */
+/* ---- 6 Reading ---- */
 
 /* Where a name of `bytes` bytes stands, or NULL. Without a name the hash alone decides: it is unique among
  * the names of a table. */
@@ -1035,41 +1083,84 @@ FLAGSHM_INLINE_ const unsigned char *flagshm_find_(const struct flagshm_map_ *ma
         if (name == NULL)
             return r;
         offset = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, name_offset));
-        if (!flagshm_is_inside_(offset, (bytes + 8) & ~(size_t)7, map->heap_bytes))
+        if (flagshm_load16_(r + offsetof(struct flagshm_flag_entry, name_bytes)) != bytes ||
+            !flagshm_is_inside_(offset, (bytes + 7) & ~(size_t)7, map->heap_bytes))
             continue;
         text = bank + map->heap_offset + offset;
         for (i = 0; i + 8 <= bytes; i += 8)
             if (flagshm_le64_(flagshm_load64_(text + i)) != flagshm_get64_(name + i))
                 break;
-        if (i + 8 > bytes &&
-            flagshm_le64_(flagshm_load64_(text + i)) ==
-                (bytes & 7 ? flagshm_get_tail_((const unsigned char *)name, bytes, bytes & 7) : 0))
+        if (i == bytes ||
+            (i + 8 > bytes && flagshm_le64_(flagshm_load64_(text + i)) ==
+                                  flagshm_get_tail_((const unsigned char *)name, bytes, bytes & 7)))
             return r;
     }
     return NULL;
 }
 
-/* Copies a text of the heap, at most `room` - 1 bytes, and ends it. False: offset or length make no sense. */
-FLAGSHM_INLINE_ bool flagshm_text_(const struct flagshm_map_ *map, const unsigned char *bank, uint32_t offset,
-                                   uint32_t bytes, char *out, uint32_t room)
+/* Four words of shared memory; written out, since compilers keep loops over atomic loads as loops. */
+FLAGSHM_INLINE_ void flagshm_copy32_(char *out, const unsigned char *shared)
 {
-    const unsigned char *text = bank + map->heap_offset + offset;
-    uint32_t i;
-    if (FLAGSHM_UNLIKELY_(bytes >= room ||
-                          !flagshm_is_inside_(offset, ((uint64_t)bytes + 7) & ~UINT64_C(7), map->heap_bytes)))
+    uint64_t a = flagshm_load64_(shared), b = flagshm_load64_(shared + 8);
+    uint64_t c = flagshm_load64_(shared + 16), d = flagshm_load64_(shared + 24);
+    memcpy(out, &a, 8);
+    memcpy(out + 8, &b, 8);
+    memcpy(out + 16, &c, 8);
+    memcpy(out + 24, &d, 8);
+}
+
+/* flagshm_text_ for texts of 32 bytes or more, and for those at the end of the heap. */
+static __attribute__((noinline, unused)) bool flagshm_text_long_(const struct flagshm_map_ *map,
+                                                                 const unsigned char *heap, uint32_t offset,
+                                                                 uint32_t bytes, char *out, uint32_t room)
+{
+    uint32_t i = 0;
+
+    if (bytes >= room || (uint64_t)offset + ((bytes + 7u) & ~7u) > map->heap_bytes)
         return false;
-    for (i = 0; i < bytes; i += 8) {
-        uint64_t word = flagshm_load64_(text + i);
-        memcpy(out + i, &word, 8); /* room is a multiple of 8 and over bytes */
+    for (; i + 32 <= bytes; i += 32)
+        flagshm_copy32_(out + i, heap + offset + i);
+    for (; i < bytes; i += 8) {
+        uint64_t word = flagshm_load64_(heap + offset + i);
+        memcpy(out + i, &word, 8);
     }
     out[bytes] = '\0';
     return true;
 }
 
+/* Copies a text of the heap, at most `room` - 1 bytes, and ends it; room is a multiple of 32. Short texts of any
+ * length take one straight way. False: offset or length make no sense. */
+FLAGSHM_INLINE_ bool flagshm_text_(const struct flagshm_map_ *map, const unsigned char *heap, uint32_t offset,
+                                   uint32_t bytes, char *out, uint32_t room)
+{
+    offset &= ~7u;
+    if (FLAGSHM_UNLIKELY_(bytes >= 32 || (uint64_t)offset + 32 > map->heap_bytes))
+        return flagshm_text_long_(map, heap, offset, bytes, out, room);
+    flagshm_copy32_(out, heap + offset);
+    out[bytes] = '\0';
+    return true;
+}
+
+struct flagshm_key_ { /* who is asked for */
+    const unsigned char *bytes;
+    size_t length; /* 0: missing */
+};
+
+FLAGSHM_INLINE_ uint64_t flagshm_key_hash_(const struct flagshm_key_ *id)
+{
+    return id->length != 0 ? flagshm_hash64_(id->bytes, id->length, 1) : 0;
+}
+
 /* Fills in what an answer without an arm's text has. */
-FLAGSHM_COLD_ enum flagshm_reason flagshm_nothing_(struct flagshm_decision *d, enum flagshm_reason reason)
+FLAGSHM_COLD_ enum flagshm_reason flagshm_nothing_(struct flagshm_decision *d, enum flagshm_reason reason,
+                                                   uint64_t flag_hash, const struct flagshm_key_ *id,
+                                                   uint64_t segment_id, uint64_t version)
 {
     memset(d, 0, sizeof *d);
+    d->version = version;
+    d->segment_id = segment_id;
+    d->flag_hash = flag_hash;
+    d->id_hash = flagshm_key_hash_(id);
     d->reason = reason;
     d->bucket = FLAGSHM_NO_BUCKET;
     d->slot = FLAGSHM_NO_SLOT;
@@ -1083,10 +1174,11 @@ FLAGSHM_COLD_ int flagshm_forced_(const struct flagshm_map_ *map, const unsigned
 {
     uint64_t high = (uint64_t)words[0] << 32 | words[1], low = (uint64_t)words[2] << 32 | words[3];
     uint32_t first = 0, end = count;
-    const unsigned char *ids = bank + map->heap_offset + offset;
+    const unsigned char *ids;
 
     if (!flagshm_is_inside_(offset, (uint64_t)count * sizeof(struct flagshm_force_id), map->heap_bytes))
         return -1;
+    ids = bank + map->heap_offset + offset;
     while (first < end) {
         uint32_t middle = first + (end - first) / 2;
         const unsigned char *entry = ids + (size_t)middle * sizeof(struct flagshm_force_id);
@@ -1116,208 +1208,283 @@ FLAGSHM_COLD_ uint32_t flagshm_pick_(const struct flagshm_map_ *map, const unsig
 
 /* Copies an arm's texts into a decision. False where the words make no sense: a mix of two tables, or damage.
  */
-FLAGSHM_INLINE_ bool flagshm_serve_(const struct flagshm_map_ *map, const unsigned char *bank,
+FLAGSHM_INLINE_ bool flagshm_serve_(const struct flagshm_map_ *map, const unsigned char *heap,
                                     const unsigned char *entry, struct flagshm_decision *d)
 {
-    uint64_t sizes = flagshm_load64_(entry), value;
-    uint32_t name_offset = flagshm_load32_(entry + offsetof(struct flagshm_arm_entry, name_offset));
-    uint32_t model_offset = flagshm_load32_(entry + offsetof(struct flagshm_arm_entry, model_offset));
-    uint32_t value_offset, value_bytes;
-    struct flagshm_arm_entry part;
+    uint32_t name = flagshm_load32_(entry + offsetof(struct flagshm_arm_entry, name_offset));
+    uint32_t model = flagshm_load32_(entry + offsetof(struct flagshm_arm_entry, model_offset));
+    uint32_t value = flagshm_load32_(entry + offsetof(struct flagshm_arm_entry, value_offset));
+    uint32_t name_bytes = flagshm_load16_(entry + offsetof(struct flagshm_arm_entry, name_bytes));
+    uint32_t model_bytes = flagshm_load16_(entry + offsetof(struct flagshm_arm_entry, model_bytes));
+    uint32_t value_bytes = flagshm_load32_(entry + offsetof(struct flagshm_arm_entry, value_bytes));
 
-    memcpy(&part, &sizes, 8);
-    value = flagshm_load64_(entry + offsetof(struct flagshm_arm_entry, value_offset));
-    memcpy(&part.value_offset, &value, 8);
-    value_offset = part.value_offset;
-    value_bytes = part.value_bytes;
     d->value_hash = flagshm_load64_(entry + offsetof(struct flagshm_arm_entry, value_hash));
     d->value_bytes = value_bytes;
-    d->value[0] = '\0';
-    return flagshm_text_(map, bank, name_offset, part.name_bytes, d->arm_name, sizeof d->arm_name) &&
-           flagshm_text_(map, bank, model_offset, part.model_bytes, d->model, sizeof d->model) &&
-           (value_bytes >= sizeof d->value ||
-            flagshm_text_(map, bank, value_offset, value_bytes, d->value, sizeof d->value));
+    if (FLAGSHM_UNLIKELY_(value_bytes >= sizeof d->value)) {
+        value_bytes = 0;
+        value = 0;
+    }
+    return flagshm_text_(map, heap, name, name_bytes, d->arm_name, sizeof d->arm_name) &&
+           flagshm_text_(map, heap, model, model_bytes, d->model, sizeof d->model) &&
+           flagshm_text_(map, heap, value, value_bytes, d->value, sizeof d->value);
 }
 
-struct flagshm_key_ { /* of a user, worked out once for all tries */
-    const unsigned char *bytes;
-    size_t length; /* 0: missing */
-    uint64_t hash;
-};
-
-/* Copies a record's words that hashing needs. */
-FLAGSHM_INLINE_ void flagshm_prefix_(const unsigned char *r, uint32_t prefix_bytes,
-                                     struct flagshm_md5_prefix_ *prefix)
+/* The rare way to hash: an id that does not fit into the prefix's block. */
+FLAGSHM_COLD_ void flagshm_hash_long_(const unsigned char *r, const struct flagshm_key_ *id,
+                                      uint32_t chain[4])
 {
-    uint64_t word;
+    struct flagshm_md5_prefix_ prefix;
     size_t i;
     for (i = 0; i < 4; i++) {
-        word = flagshm_load64_(r + offsetof(struct flagshm_flag_entry, md5_start) + 8 * i);
-        memcpy((i < 2 ? prefix->start : prefix->state) + 2 * (i & 1), &word, 8);
+        prefix.start[i] = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, md5_start) + 4 * i);
+        prefix.state[i] = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, md5_state) + 4 * i);
     }
     for (i = 0; i < 8; i++)
-        prefix->pending[i] =
+        prefix.pending[i] =
             flagshm_le64_(flagshm_load64_(r + offsetof(struct flagshm_flag_entry, pending) + 8 * i));
-    prefix->bytes = prefix_bytes;
+    prefix.bytes = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, prefix_bytes));
+    flagshm_md5_long_(&prefix, id->bytes, id->length, chain);
+}
+
+/* MD5 of a record's salt, ':' and an id, in two halves. */
+struct flagshm_hashing_ {
+    uint32_t m[20], state[4], chain[4];
+    bool is_long;
+};
+
+FLAGSHM_INLINE_ void flagshm_hash_begin_(struct flagshm_hashing_ *hashing, const unsigned char *r,
+                                         const struct flagshm_key_ *id)
+{
+    uint32_t prefix_bytes = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, prefix_bytes));
+    size_t filled = prefix_bytes & 63u;
+    const unsigned char *at = r + offsetof(struct flagshm_flag_entry, md5_state);
+    const unsigned char *pending = r + offsetof(struct flagshm_flag_entry, pending);
+    uint32_t *m = hashing->m;
+
+    hashing->is_long = filled + id->length > 55;
+    if (FLAGSHM_UNLIKELY_(hashing->is_long)) {
+        flagshm_hash_long_(r, id, hashing->chain);
+        return;
+    }
+    flagshm_md5_put_(m, flagshm_le64_(flagshm_load64_(pending)));
+    flagshm_md5_put_(m + 2, flagshm_le64_(flagshm_load64_(pending + 8)));
+    flagshm_md5_put_(m + 4, flagshm_le64_(flagshm_load64_(pending + 16)));
+    flagshm_md5_put_(m + 6, flagshm_le64_(flagshm_load64_(pending + 24)));
+    flagshm_md5_put_(m + 8, flagshm_le64_(flagshm_load64_(pending + 32)));
+    flagshm_md5_put_(m + 10, flagshm_le64_(flagshm_load64_(pending + 40)));
+    flagshm_md5_put_(m + 12, flagshm_le64_(flagshm_load64_(pending + 48)));
+    flagshm_md5_lay_(m, filled, prefix_bytes, id->bytes, id->length);
+    hashing->state[0] = flagshm_load32_(at);
+    hashing->state[1] = flagshm_load32_(at + 4);
+    hashing->state[2] = flagshm_load32_(at + 8);
+    hashing->state[3] = flagshm_load32_(at + 12);
+    flagshm_md5_rounds_12_(hashing->state, (unsigned)filled / 4, m);
+}
+
+/* The digest as four big-endian words. */
+FLAGSHM_INLINE_ void flagshm_hash_end_(struct flagshm_hashing_ *hashing, const unsigned char *r,
+                                       uint32_t words[4])
+{
+    const unsigned char *start = r + offsetof(struct flagshm_flag_entry, md5_start);
+    uint32_t *chain = hashing->chain;
+
+    if (FLAGSHM_LIKELY_(!hashing->is_long)) {
+        chain[0] = flagshm_load32_(start);
+        chain[1] = flagshm_load32_(start + 4);
+        chain[2] = flagshm_load32_(start + 8);
+        chain[3] = flagshm_load32_(start + 12);
+        flagshm_md5_rounds_34_(chain, hashing->state, hashing->m);
+    }
+    words[0] = __builtin_bswap32(chain[0]);
+    words[1] = __builtin_bswap32(chain[1]);
+    words[2] = __builtin_bswap32(chain[2]);
+    words[3] = __builtin_bswap32(chain[3]);
+}
+
+/* The model to call in the background, from the first variant. */
+FLAGSHM_COLD_ bool flagshm_shadow_(const struct flagshm_map_ *map, const unsigned char *heap,
+                                   const unsigned char *entry, struct flagshm_decision *d)
+{
+    d->shadow =
+        flagshm_text_(map, heap, flagshm_load32_(entry + offsetof(struct flagshm_arm_entry, model_offset)),
+                      flagshm_load16_(entry + offsetof(struct flagshm_arm_entry, model_bytes)),
+                      d->shadow_model, sizeof d->shadow_model);
+    return d->shadow;
+}
+
+/* Fills in what does not depend on the user. */
+FLAGSHM_INLINE_ void flagshm_describe_(const unsigned char *bank, const unsigned char *r, uint32_t share,
+                                       const struct flagshm_key_ *id, struct flagshm_decision *d)
+{
+    const unsigned char *stage = r + offsetof(struct flagshm_flag_entry, stage);
+    uint64_t a = flagshm_load64_(stage), b = flagshm_load64_(stage + 8), c = flagshm_load64_(stage + 16);
+    memcpy(d->stage, &a, 8);
+    memcpy(d->stage + 8, &b, 8);
+    memcpy(d->stage + 16, &c, 8);
+    d->stage[23] = '\0';
+    d->version = flagshm_load64_(bank + offsetof(struct flagshm_bank, version));
+    d->id_hash = flagshm_key_hash_(id);
+    d->rollout_mpct = share;
+    d->shadow = false;
+    d->shadow_model[0] = '\0';
 }
 
 /* Decides by one record, in the order that the contract gives: switches, dead-man rule, force list, missing
  * id, static share, split. Returns false where the words make no sense; the caller then finds out whether
- * they moved meanwhile or are damaged. */
+ * they moved meanwhile or are damaged. *is_stale in: look at the heartbeat in any case; out: it has stopped. */
 FLAGSHM_INLINE_ bool flagshm_judge_(const struct flagshm_map_ *map, const unsigned char *bank,
                                     const unsigned char *r, uint64_t seq, const struct flagshm_key_ *id,
-                                    struct flagshm_decision *d)
+                                    bool *is_stale, struct flagshm_decision *d)
 {
-    struct flagshm_flag_entry rec; /* the first seven words only */
-    const unsigned char *arms;
-    uint32_t words[4] = {0, 0, 0, 0}, arm = 0;
-    bool is_hashed = false, may_hash = id->length != 0 && id->length <= FLAGSHM_ID_MAX;
-    size_t i;
-    int forced = -1;
+    uint32_t switches = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, switches));
+    uint32_t share = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, rollout_mpct));
+    uint32_t arms_offset = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, arms_offset)) & ~7u;
+    uint32_t force_count = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, force_count));
+    uint32_t arm_count = flagshm_load16_(r + offsetof(struct flagshm_flag_entry, arm_count));
+    const unsigned char *heap = bank + map->heap_offset, *arms = heap + arms_offset;
+    uint32_t bucket = FLAGSHM_NO_BUCKET, slot = FLAGSHM_NO_SLOT, generation = 0, arm = 0;
+    bool looks = *is_stale, is_sound;
 
-    for (i = 0; i < 7; i++) {
-        uint64_t word = flagshm_load64_(r + 8 * i);
-        memcpy((unsigned char *)&rec + 8 * i, &word, 8);
-    }
-    for (i = 0; i < 3; i++) {
-        uint64_t word = flagshm_load64_(r + offsetof(struct flagshm_flag_entry, stage) + 8 * i);
-        memcpy(d->stage + 8 * i, &word, 8);
-    }
-    d->stage[23] = '\0';
-    d->flag_hash = rec.name_hash;
-    d->version = flagshm_load64_(bank + offsetof(struct flagshm_bank, version));
-    d->rollout_mpct = rec.rollout_mpct;
-    d->bucket = FLAGSHM_NO_BUCKET;
-    d->slot = FLAGSHM_NO_SLOT;
-    d->slot_generation = 0;
-    d->shadow = false;
-    d->shadow_model[0] = '\0';
-    arms = bank + map->heap_offset + rec.arms_offset;
-    if (FLAGSHM_UNLIKELY_(
-            rec.arm_count < 2 || rec.arm_count > 8 || rec.rollout_mpct > 100000 ||
-            !flagshm_is_inside_(rec.arms_offset, (uint64_t)rec.arm_count * map->arm_stride, map->heap_bytes)))
+    *is_stale = false;
+    if (FLAGSHM_UNLIKELY_(arm_count - 2 > 6 || share > 100000 ||
+                          arms_offset + (uint64_t)arm_count * map->arm_stride > map->heap_bytes))
         return false;
+    if (FLAGSHM_UNLIKELY_((switches & FLAGSHM_SWITCH_STALE_CONTROL) != 0))
+        *is_stale = flagshm_is_stale_(map);
 
-    if (FLAGSHM_UNLIKELY_((seq & FLAGSHM_SEQ_ALL_CONTROL) != 0 || (rec.switches & FLAGSHM_SWITCH_OFF) != 0)) {
+    if (FLAGSHM_UNLIKELY_((seq & FLAGSHM_SEQ_ALL_CONTROL) != 0 || (switches & FLAGSHM_SWITCH_OFF) != 0)) {
+        flagshm_describe_(bank, r, 0, id, d);
         d->reason = FLAGSHM_DISABLED;
-        d->rollout_mpct = 0;
         if ((seq & FLAGSHM_SEQ_ALL_CONTROL) != 0)
             memcpy(d->stage, "killed", 7);
-    } else if ((rec.switches & FLAGSHM_SWITCH_STALE_CONTROL) != 0 && flagshm_is_stale_(map)) {
+        is_sound = flagshm_serve_(map, heap, arms, d);
+    } else if (FLAGSHM_UNLIKELY_(*is_stale)) {
+        flagshm_describe_(bank, r, 0, id, d);
         d->reason = FLAGSHM_STALE;
-    } else {
-        if (may_hash && ((rec.switches & FLAGSHM_SWITCH_HASH) != 0 || rec.force_count != 0)) {
-            struct flagshm_md5_prefix_ prefix;
-            flagshm_prefix_(r, rec.prefix_bytes, &prefix);
-            flagshm_md5_id_(&prefix, id->bytes, id->length, words);
-            is_hashed = true;
-            if (FLAGSHM_UNLIKELY_(rec.force_count != 0))
-                forced = flagshm_forced_(map, bank, rec.force_offset, rec.force_count, words);
-        }
-        if (FLAGSHM_UNLIKELY_(forced >= 0)) {
-            arm = (uint32_t)forced;
-            d->bucket = flagshm_bucket_(words);
-            d->reason = FLAGSHM_TARGETING_MATCH;
-        } else if (FLAGSHM_UNLIKELY_(!may_hash)) {
-            d->reason = id->length == 0 ? FLAGSHM_TARGETING_KEY_MISSING : FLAGSHM_GENERAL;
-        } else if (!is_hashed || (rec.switches & FLAGSHM_SWITCH_HASH) == 0) {
-            arm = rec.rollout_mpct == 100000;
-            d->reason = FLAGSHM_STATIC;
-        } else {
-            d->bucket = flagshm_bucket_(words);
-            arm = d->bucket < rec.rollout_mpct;
-            if (FLAGSHM_UNLIKELY_(rec.arm_count > 2) && arm != 0)
-                arm = flagshm_pick_(map, arms, rec.arm_count, rec.weight_sum, words);
-            d->reason = FLAGSHM_SPLIT;
-            d->slot = rec.slot;
-            d->slot_generation = rec.slot_generation;
-            if (FLAGSHM_UNLIKELY_(rec.shadow_mpct != 0) && arm == 0 && d->bucket < rec.shadow_mpct) {
-                const unsigned char *variant = arms + map->arm_stride;
-                uint64_t sizes = flagshm_load64_(variant);
-                struct flagshm_arm_entry part;
-                memcpy(&part, &sizes, 8);
-                d->shadow = flagshm_text_(
-                    map, bank, flagshm_load32_(variant + offsetof(struct flagshm_arm_entry, model_offset)),
-                    part.model_bytes, d->shadow_model, sizeof d->shadow_model);
-                if (!d->shadow)
-                    return false;
-            }
-        }
-    }
-    d->arm = arm;
-    if (FLAGSHM_UNLIKELY_(arm >= rec.arm_count))
-        return false;
-    if (FLAGSHM_UNLIKELY_(d->reason >= FLAGSHM_FLAG_NOT_FOUND)) { /* an error: control, and no model */
+        is_sound = flagshm_serve_(map, heap, arms, d);
+    } else if (FLAGSHM_UNLIKELY_(id->length - 1 >= FLAGSHM_ID_MAX)) {
+        flagshm_describe_(bank, r, share, id, d);
+        d->reason = id->length == 0 ? FLAGSHM_TARGETING_KEY_MISSING : FLAGSHM_GENERAL;
         d->value_hash = 0;
         d->value_bytes = 0;
         d->value[0] = '\0';
         d->model[0] = '\0';
         memcpy(d->arm_name, "control", 8);
-        return true;
+        is_sound = true;
+    } else if ((switches & FLAGSHM_SWITCH_HASH) == 0 && FLAGSHM_LIKELY_(force_count == 0)) {
+        flagshm_describe_(bank, r, share, id, d);
+        d->reason = FLAGSHM_STATIC;
+        arm = share == 100000;
+        is_sound = flagshm_serve_(map, heap, arms + (size_t)arm * map->arm_stride, d);
+    } else {
+        struct flagshm_hashing_ hashing;
+        uint32_t words[4], guess = share > 50000, shadow;
+        int forced = -1;
+
+        /* MD5 is one long chain and leaves most of the processor idle: so what can be done without its result
+         * is done in its midst, the arm that is more likely served included. */
+        flagshm_hash_begin_(&hashing, r, id);
+        if (looks)
+            *is_stale = flagshm_is_stale_(map);
+        flagshm_describe_(bank, r, share, id, d);
+        is_sound = flagshm_serve_(map, heap, arms + (size_t)guess * map->arm_stride, d);
+        shadow = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, shadow_mpct));
+        slot = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, slot));
+        generation = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, slot_generation));
+        d->reason = FLAGSHM_SPLIT;
+        flagshm_hash_end_(&hashing, r, words);
+        looks = false;
+        bucket = flagshm_bucket_(words);
+        arm = bucket < share;
+        if (FLAGSHM_UNLIKELY_(arm_count > 2) && arm != 0)
+            arm = flagshm_pick_(map, arms, arm_count,
+                                flagshm_load32_(r + offsetof(struct flagshm_flag_entry, weight_sum)), words);
+        if (FLAGSHM_UNLIKELY_(force_count != 0))
+            forced = flagshm_forced_(map, bank,
+                                     flagshm_load32_(r + offsetof(struct flagshm_flag_entry, force_offset)),
+                                     force_count, words);
+        if (FLAGSHM_UNLIKELY_(forced >= 0 || (switches & FLAGSHM_SWITCH_HASH) == 0)) {
+            d->reason = forced >= 0 ? FLAGSHM_TARGETING_MATCH : FLAGSHM_STATIC;
+            arm = forced >= 0 ? (uint32_t)forced : share == 100000;
+            bucket = forced >= 0 ? bucket : FLAGSHM_NO_BUCKET;
+            slot = FLAGSHM_NO_SLOT;
+            generation = 0;
+        } else if (FLAGSHM_UNLIKELY_(bucket < shadow) && arm == 0) {
+            is_sound = flagshm_shadow_(map, heap, arms + map->arm_stride, d) && is_sound;
+        }
+        if (FLAGSHM_UNLIKELY_(arm >= arm_count))
+            return false;
+        if (arm != guess)
+            is_sound = flagshm_serve_(map, heap, arms + (size_t)arm * map->arm_stride, d) && is_sound;
     }
-    return flagshm_serve_(map, bank, arms + (size_t)arm * map->arm_stride, d);
+    if (looks)
+        *is_stale = flagshm_is_stale_(map);
+    d->arm = arm;
+    d->bucket = bucket;
+    d->slot = slot;
+    d->slot_generation = generation;
+    return is_sound;
 }
 
-/* The one decision function behind the public ones; with a reference, the name's place is remembered while
- * seq stands still. */
+/* Where a flag stands in a bank; with a reference, its place is remembered while seq stands still. */
+FLAGSHM_INLINE_ const unsigned char *flagshm_record_at_(const struct flagshm_map_ *map, uint64_t seq,
+                                                        struct flagshm_ref *ref, uint64_t hash,
+                                                        const char *name, size_t bytes)
+{
+    const unsigned char *record;
+    if (ref != NULL && FLAGSHM_LIKELY_(ref->map_ == map && ref->seq_ == seq))
+        return ref->record_;
+    record = flagshm_find_(map, map->bank[seq & 1], hash, name, bytes);
+    if (ref != NULL) {
+        ref->map_ = NULL; /* until seq is seen to stand still */
+        ref->record_ = record;
+        ref->seq_ = seq;
+    }
+    return record;
+}
+
+/* The one decision function behind the public ones. */
 static __attribute__((noinline, unused)) enum flagshm_reason
 flagshm_decide_in_(struct flagshm *fs, struct flagshm_ref *ref, const char *name, size_t name_bytes,
                    uint64_t name_hash, const char *id, struct flagshm_decision *d)
 {
     struct flagshm_map_ *map = __atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE);
     struct flagshm_key_ key;
+    bool looks = ref == NULL || (++ref->checks_ & 255) == 0;
+    enum flagshm_reason reason = FLAGSHM_GENERAL;
     int tries;
 
     key.bytes = (const unsigned char *)id;
     key.length = id != NULL ? strlen(id) : 0;
-    key.hash = key.length != 0 ? flagshm_hash64_(id, key.length, 1) : 0;
     if (FLAGSHM_UNLIKELY_(map == NULL) && (map = flagshm_newer_(fs, NULL)) == NULL)
-        return flagshm_nothing_(d, FLAGSHM_NOT_READY);
-    if (FLAGSHM_UNLIKELY_((ref != NULL ? ++ref->checks_ & 255 : key.hash & 255) == 0)) {
-        flagshm_glance_(fs, map);
-        map = __atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE);
-    }
+        return flagshm_nothing_(d, FLAGSHM_NOT_READY, name_hash, &key, 0, 0);
     for (tries = 0; tries < FLAGSHM_RETRIES_MAX; tries++) {
-        uint64_t seq = flagshm_seq_acquire_(map);
-        const unsigned char *bank = map->bank[seq & 1], *record;
-        bool is_sound;
+        uint64_t seq = flagshm_seq_acquire_(map), version;
+        const unsigned char *record = flagshm_record_at_(map, seq, ref, name_hash, name, name_bytes);
+        bool is_stale = looks, is_sound = false;
 
-        if (FLAGSHM_UNLIKELY_((seq & FLAGSHM_SEQ_RETIRED) != 0)) {
+        d->segment_id = map->segment_id;
+        d->flag_hash = name_hash;
+        if (FLAGSHM_LIKELY_(record != NULL))
+            is_sound = flagshm_judge_(map, map->bank[seq & 1], record, seq, &key, &is_stale, d);
+        version = flagshm_load64_(map->bank[seq & 1] + offsetof(struct flagshm_bank, version));
+        if (FLAGSHM_UNLIKELY_(flagshm_seq_again_(map) != seq))
+            continue;
+        if (ref != NULL)
+            ref->map_ = map;
+        if (FLAGSHM_UNLIKELY_((seq & FLAGSHM_SEQ_RETIRED) != 0 || is_stale)) {
             struct flagshm_map_ *newer = flagshm_newer_(fs, map);
             if (newer != map) {
                 map = newer;
                 continue;
             }
         }
-        if (ref != NULL && ref->map_ == map && ref->seq_ == seq) {
-            record = ref->record_;
-        } else {
-            record = flagshm_find_(map, bank, name_hash, name, name_bytes);
-            if (ref != NULL) { /* what is remembered is good only if seq still stands below */
-                ref->map_ = NULL;
-                ref->record_ = record;
-                ref->seq_ = seq;
-            }
-        }
-        d->segment_id = map->segment_id;
-        d->id_hash = key.hash;
-        is_sound = record != NULL && flagshm_judge_(map, bank, record, seq, &key, d);
-        if (FLAGSHM_UNLIKELY_(flagshm_seq_again_(map) != seq))
-            continue;
-        if (ref != NULL)
-            ref->map_ = map;
         if (FLAGSHM_LIKELY_(is_sound))
             return d->reason;
-        if (record == NULL) {
-            (void)flagshm_nothing_(d, FLAGSHM_FLAG_NOT_FOUND);
-            d->version = flagshm_load64_(bank + offsetof(struct flagshm_bank, version));
-            d->segment_id = map->segment_id;
-            d->flag_hash = name_hash;
-            return FLAGSHM_FLAG_NOT_FOUND;
-        }
-        return flagshm_nothing_(d, FLAGSHM_GENERAL);
+        reason = record == NULL ? FLAGSHM_FLAG_NOT_FOUND : FLAGSHM_GENERAL;
+        return flagshm_nothing_(d, reason, name_hash, &key, map->segment_id, version);
     }
-    return flagshm_nothing_(d, FLAGSHM_GENERAL);
+    return flagshm_nothing_(d, reason, name_hash, &key, map->segment_id, 0);
 }
 
 /* The share served now, for flagshm_rollout_pct. */
@@ -1325,57 +1492,52 @@ FLAGSHM_INLINE_ double flagshm_share_in_(struct flagshm *fs, struct flagshm_ref 
                                          size_t name_bytes, uint64_t name_hash)
 {
     struct flagshm_map_ *map = __atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE);
+    bool looks = ref == NULL || (++ref->checks_ & 255) == 0;
     int tries;
 
     if (FLAGSHM_UNLIKELY_(map == NULL) && (map = flagshm_newer_(fs, NULL)) == NULL)
         return -1.0;
     for (tries = 0; tries < FLAGSHM_RETRIES_MAX; tries++) {
-        uint64_t seq = flagshm_seq_acquire_(map), words[2] = {0, 0};
-        const unsigned char *bank = map->bank[seq & 1], *record;
-        uint32_t switches, share;
+        uint64_t seq = flagshm_seq_acquire_(map);
+        const unsigned char *record = flagshm_record_at_(map, seq, ref, name_hash, name, name_bytes);
+        uint32_t switches = 0, share = 0;
+        bool is_stale = false;
 
-        if (FLAGSHM_UNLIKELY_((seq & FLAGSHM_SEQ_RETIRED) != 0)) {
+        if (record != NULL) {
+            switches = flagshm_load32_(record + offsetof(struct flagshm_flag_entry, switches));
+            share = flagshm_load32_(record + offsetof(struct flagshm_flag_entry, rollout_mpct));
+        }
+        if (FLAGSHM_UNLIKELY_(flagshm_seq_again_(map) != seq))
+            continue;
+        if (ref != NULL)
+            ref->map_ = map;
+        if (looks || FLAGSHM_UNLIKELY_((switches & FLAGSHM_SWITCH_STALE_CONTROL) != 0))
+            is_stale = flagshm_is_stale_(map);
+        if (FLAGSHM_UNLIKELY_(is_stale || (seq & FLAGSHM_SEQ_RETIRED) != 0)) {
             struct flagshm_map_ *newer = flagshm_newer_(fs, map);
             if (newer != map) {
                 map = newer;
                 continue;
             }
         }
-        if (ref != NULL && ref->map_ == map && ref->seq_ == seq)
-            record = ref->record_;
-        else
-            record = flagshm_find_(map, bank, name_hash, name, name_bytes);
-        if (record != NULL) {
-            words[0] = flagshm_load64_(record + offsetof(struct flagshm_flag_entry, switches));
-            words[1] = flagshm_load64_(record + offsetof(struct flagshm_flag_entry, rollout_mpct));
-        }
-        if (FLAGSHM_UNLIKELY_(flagshm_seq_again_(map) != seq))
-            continue;
-        if (ref != NULL) {
-            ref->record_ = record;
-            ref->seq_ = seq;
-            ref->map_ = map;
-        }
         if (record == NULL)
             return -1.0;
-        memcpy(&switches, &words[0], 4);
-        memcpy(&share, &words[1], 4);
         if (FLAGSHM_UNLIKELY_((seq & FLAGSHM_SEQ_ALL_CONTROL) != 0 || (switches & FLAGSHM_SWITCH_OFF) != 0 ||
-                              ((switches & FLAGSHM_SWITCH_STALE_CONTROL) != 0 && flagshm_is_stale_(map))))
+                              (is_stale && (switches & FLAGSHM_SWITCH_STALE_CONTROL) != 0)))
             return 0.0;
         return share > 100000 ? 0.0 : (double)share / 1000.0;
     }
     return 0.0;
 }
 
-/* ---- 7 The functions
- * -------------------------------------------------------------------------------------------- */
+/* ---- 7 The functions ---- */
 
 /* Releases all that the handle holds; it may be opened again. For one thread, when no other uses the handle
  * any more. */
 FLAGSHM_API_ void flagshm_close(struct flagshm *fs)
 {
     struct flagshm_map_ *map = fs->map_;
+    int saved = errno;
     fs->map_ = NULL;
     fs->path_[0] = '\0';
     while (map != NULL) {
@@ -1384,6 +1546,7 @@ FLAGSHM_API_ void flagshm_close(struct flagshm *fs)
         (void)munmap((void *)map, sizeof *map);
         map = older;
     }
+    errno = saved;
 }
 
 FLAGSHM_COLD_ bool flagshm_is_instance_(const char *name)
@@ -1400,12 +1563,16 @@ FLAGSHM_COLD_ bool flagshm_is_instance_(const char *name)
 
 /* Opens the table of an instance; NULL: $FLAGSHM_INSTANCE or "default". Returns 0 or -errno:
  *   -ENOENT        no server has run yet
- *   -EACCES -EPERM not readable by us; or not trusted: not a regular file, writable by others, or owned by a
- * stranger -EPROTO        another layout or byte order;  -EBADMSG: damaged;  -EFBIG, -ENOMEM, -EMFILE...: the
- * system's -EINVAL        the instance's name is not valid;  -ENAMETOOLONG: $FLAGSHM_DIR is over 200 bytes
+ *   -EACCES        we may not read it
+ *   -EPERM         not trusted: a link, not a regular file, writable by group or others, owned by a stranger
+ *   -EPROTO        no table of this layout and byte order
+ *   -EBADMSG       damaged, or cut short
+ *   -EINVAL        the instance's name is not valid
+ *   -ENAMETOOLONG  $FLAGSHM_DIR has over 200 bytes
+ *   any other      the system's: -ENOMEM, -EMFILE, ...
  * The handle works after every return: while there is no table, decisions are control with reason
  * FLAGSHM_NOT_READY, and it attaches by itself (one attempt a second at most) as soon as there is one. After
- * -EINVAL and -ENAMETOOLONG it stays so. Cost: 5 system calls, about 15 us. Some 5 KiB of private memory, and
+ * -EINVAL and -ENAMETOOLONG it stays so. Cost: 5 system calls, about 15 us; some 5 KiB of private memory, and
  * the page tables of the table. */
 FLAGSHM_API_ int flagshm_open(struct flagshm *fs, const char *instance)
 {
@@ -1415,10 +1582,11 @@ FLAGSHM_API_ int flagshm_open(struct flagshm *fs, const char *instance)
     int error, saved = errno;
 
     memset(fs, 0, sizeof *fs);
-    if (instance == NULL)
+    if (instance == NULL) {
         instance = flagshm_libc_secure_getenv_("FLAGSHM_INSTANCE");
-    if (instance == NULL || instance[0] == '\0')
-        instance = "default";
+        if (instance == NULL || instance[0] == '\0')
+            instance = "default";
+    }
     if (!flagshm_is_instance_(instance))
         return -EINVAL;
     if (owner != NULL && owner[0] != '\0') {
@@ -1456,10 +1624,9 @@ FLAGSHM_API_ int flagshm_open(struct flagshm *fs, const char *instance)
 FLAGSHM_API_ enum flagshm_reason flagshm_decide(struct flagshm *fs, const char *flag, const char *id,
                                                 struct flagshm_decision *d)
 {
-    size_t bytes = flag != NULL ? strlen(flag) : 0;
-    if (FLAGSHM_UNLIKELY_(bytes == 0 || bytes > FLAGSHM_NAME_MAX))
-        return flagshm_nothing_(d, FLAGSHM_FLAG_NOT_FOUND);
-    return flagshm_decide_in_(fs, NULL, flag, bytes, flagshm_hash64_(flag, bytes, 0), id, d);
+    const char *name = flag != NULL ? flag : "";
+    size_t bytes = strlen(name);
+    return flagshm_decide_in_(fs, NULL, name, bytes, flagshm_hash64_(name, bytes, 0), id, d);
 }
 
 /* Looks a flag up once, for a hot path. 0, or -ENOENT where there is no such flag now, or -EINVAL where the
@@ -1482,8 +1649,6 @@ FLAGSHM_API_ int flagshm_resolve(struct flagshm *fs, const char *flag, struct fl
 FLAGSHM_API_ enum flagshm_reason flagshm_decide_ref(struct flagshm *fs, struct flagshm_ref *ref,
                                                     const char *id, struct flagshm_decision *d)
 {
-    if (FLAGSHM_UNLIKELY_(ref->name_bytes_ == 0))
-        return flagshm_nothing_(d, FLAGSHM_FLAG_NOT_FOUND);
     return flagshm_decide_in_(fs, ref, ref->name_, ref->name_bytes_, ref->hash_, id, d);
 }
 
@@ -1525,59 +1690,81 @@ FLAGSHM_API_ const char *flagshm_model(struct flagshm *fs, const char *flag, con
     return d->model[0] != '\0' ? d->model : fallback;
 }
 
+/* The attachment to read from: the newest, after following a retired one. NULL: there is no table. */
+FLAGSHM_INLINE_ struct flagshm_map_ *flagshm_current_(struct flagshm *fs)
+{
+    struct flagshm_map_ *map = __atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE);
+    if (map == NULL || (flagshm_seq_acquire_(map) & FLAGSHM_SEQ_RETIRED) != 0)
+        map = flagshm_newer_(fs, map);
+    return map;
+}
+
+/* Where the arm with this value stands in a bank; NULL: there is none any more. */
+FLAGSHM_COLD_ const unsigned char *flagshm_arm_of_value_(const struct flagshm_map_ *map,
+                                                         const unsigned char *bank,
+                                                         const struct flagshm_decision *d)
+{
+    const unsigned char *r = flagshm_find_(map, bank, d->flag_hash, NULL, 0), *entry;
+    uint32_t offset, arms, arm;
+
+    if (r == NULL)
+        return NULL;
+    offset = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, arms_offset));
+    arms = flagshm_load16_(r + offsetof(struct flagshm_flag_entry, arm_count));
+    if (arms > 8 || !flagshm_is_inside_(offset, (uint64_t)arms * map->arm_stride, map->heap_bytes))
+        return NULL;
+    for (arm = 0; arm < arms; arm++) { /* arms may have changed places since */
+        entry = bank + map->heap_offset + offset + (size_t)arm * map->arm_stride;
+        if (flagshm_load64_(entry + offsetof(struct flagshm_arm_entry, value_hash)) == d->value_hash &&
+            flagshm_load32_(entry + offsetof(struct flagshm_arm_entry, value_bytes)) == d->value_bytes)
+            return entry;
+    }
+    return NULL;
+}
+
 /* The whole value of the served arm: a string's text, or an object's JSON without insignificant white space.
  * Returns its length in bytes; it and a NUL are copied where cap is greater than the length, else nothing is
- * (ask with cap 0 for the size). -ESTALE: the table has moved on and that value is no longer in it: decide
- * again. */
+ * (ask with cap 0 for the size). -ESTALE: the table has moved on and that value is no longer in it (buf is
+ * undefined then): decide again. A value of at most 255 bytes comes from *d itself and is never stale. */
 FLAGSHM_API_ int64_t flagshm_value(struct flagshm *fs, const struct flagshm_decision *d, char *buf,
                                    size_t cap)
 {
+    uint32_t bytes = d->value_bytes, i;
     int tries;
 
-    if (d->value_bytes < sizeof d->value) {
-        if (cap > d->value_bytes) {
-            memcpy(buf, d->value, d->value_bytes);
-            buf[d->value_bytes] = '\0';
+    if (bytes < sizeof d->value) {
+        if (cap > bytes) {
+            memcpy(buf, d->value, bytes);
+            buf[bytes] = '\0';
         }
-        return (int64_t)d->value_bytes;
+        return (int64_t)bytes;
     }
     for (tries = 0; tries < FLAGSHM_RETRIES_MAX; tries++) {
-        struct flagshm_map_ *map = __atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE);
-        const unsigned char *bank, *r, *entry, *text;
-        uint64_t seq, value_hash;
-        uint32_t offset, bytes, arms;
-        size_t i;
+        struct flagshm_map_ *map = flagshm_current_(fs);
+        const unsigned char *bank, *entry;
+        bool is_there = false;
+        uint64_t seq;
 
         if (map == NULL)
             return -ESTALE;
         seq = flagshm_seq_acquire_(map);
-        if ((seq & FLAGSHM_SEQ_RETIRED) != 0 && flagshm_newer_(fs, map) != map)
-            continue;
         bank = map->bank[seq & 1];
-        r = flagshm_find_(map, bank, d->flag_hash, NULL, 0);
-        arms = r != NULL ? flagshm_load32_(r + offsetof(struct flagshm_flag_entry, arms_offset)) : 0;
-        if (r == NULL ||
-            !flagshm_is_inside_(arms, ((uint64_t)d->arm + 1) * map->arm_stride, map->heap_bytes)) {
-            if (flagshm_seq_again_(map) != seq)
-                continue;
-            return -ESTALE;
-        }
-        entry = bank + map->heap_offset + arms + (size_t)d->arm * map->arm_stride;
-        offset = flagshm_load32_(entry + offsetof(struct flagshm_arm_entry, value_offset));
-        bytes = flagshm_load32_(entry + offsetof(struct flagshm_arm_entry, value_bytes));
-        value_hash = flagshm_load64_(entry + offsetof(struct flagshm_arm_entry, value_hash));
-        if (value_hash == d->value_hash && bytes == d->value_bytes && cap > bytes &&
-            flagshm_is_inside_(offset, ((uint64_t)bytes + 7) & ~UINT64_C(7), map->heap_bytes)) {
-            text = bank + map->heap_offset + offset;
-            for (i = 0; i < bytes; i += 8) {
-                uint64_t word = flagshm_load64_(text + i);
+        entry = flagshm_arm_of_value_(map, bank, d);
+        if (entry != NULL) {
+            uint32_t offset = flagshm_load32_(entry + offsetof(struct flagshm_arm_entry, value_offset));
+            is_there = flagshm_is_inside_(offset, ((uint64_t)bytes + 7) & ~UINT64_C(7), map->heap_bytes);
+            for (i = 0; is_there && cap > bytes && i < bytes; i += 8) {
+                uint64_t word = flagshm_load64_(bank + map->heap_offset + offset + i);
                 memcpy(buf + i, &word, bytes - i < 8 ? bytes - i : 8);
             }
-            buf[bytes] = '\0';
         }
         if (flagshm_seq_again_(map) != seq)
             continue;
-        return value_hash == d->value_hash && bytes == d->value_bytes ? (int64_t)bytes : -ESTALE;
+        if (!is_there)
+            return -ESTALE;
+        if (cap > bytes)
+            buf[bytes] = '\0';
+        return (int64_t)bytes;
     }
     return -ESTALE;
 }
@@ -1585,76 +1772,76 @@ FLAGSHM_API_ int64_t flagshm_value(struct flagshm *fs, const struct flagshm_deci
 /* The version of the table that decisions are made from now; 0: none yet. */
 FLAGSHM_API_ uint64_t flagshm_version(const struct flagshm *fs)
 {
-    struct flagshm *handle =
-        (struct flagshm *)(uintptr_t)fs; /* it may move on to a newer attachment, nothing else */
+    /* the handle may move on to a newer attachment, nothing else */
+    struct flagshm *handle = (struct flagshm *)(uintptr_t)fs;
+    uint64_t version = 0;
     int tries;
     for (tries = 0; tries < FLAGSHM_RETRIES_MAX; tries++) {
-        struct flagshm_map_ *map = __atomic_load_n(&handle->map_, __ATOMIC_ACQUIRE);
-        uint64_t seq, version;
-        if (map == NULL && (map = flagshm_newer_(handle, NULL)) == NULL)
+        struct flagshm_map_ *map = flagshm_current_(handle);
+        uint64_t seq;
+        if (map == NULL)
             return 0;
         seq = flagshm_seq_acquire_(map);
-        if ((seq & FLAGSHM_SEQ_RETIRED) != 0 && flagshm_newer_(handle, map) != map)
-            continue;
         version = flagshm_load64_(map->bank[seq & 1] + offsetof(struct flagshm_bank, version));
         if (flagshm_seq_again_(map) == seq)
-            return version;
+            break;
     }
-    return 0;
+    return version;
 }
 
-/* Nanoseconds since the server's last heartbeat; up to 2 s ahead counts as 0, more is negative; INT64_MAX: no
- * table. Over 10 s the server is gone or stopped: flags whose on_stale is "control" give control, all others
- * stay as they are. Cost: one coarse clock reading. */
+/* Nanoseconds since the server's last heartbeat; up to 2 s ahead counts as 0, more is negative (and stale);
+ * INT64_MAX: no table. Over 10 s the server is gone or stopped: flags whose on_stale is "control" give
+ * control, all others stay as they are. Cost: one coarse clock reading. */
 FLAGSHM_API_ int64_t flagshm_age_ns(const struct flagshm *fs)
 {
-    const struct flagshm_map_ *map = __atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE);
+    struct flagshm *handle = (struct flagshm *)(uintptr_t)fs;
+    struct flagshm_map_ *map = flagshm_current_(handle);
+    if (map != NULL && flagshm_is_stale_(map))
+        map = flagshm_newer_(handle, map);
     return map == NULL ? INT64_MAX : flagshm_map_age_ns_(map);
 }
 
 /* Sleeps until the version is another than `seen` (0: until there is a table), at most timeout_ms
- * milliseconds; below 0: for ever. 0 when the version moved, -ETIMEDOUT. One futex for all waiters of the
- * host; also wakes once a second to look whether the server has gone. Signals do not end it. */
+ * milliseconds; below 0: for ever. 0 when the version moved; -ETIMEDOUT; -EINVAL: the handle can never attach
+ * (see flagshm_open), or is closed. One futex for all waiters of the host; also wakes once a second to look
+ * whether the server has gone or come. Signals do not end it. */
 FLAGSHM_API_ int flagshm_wait(struct flagshm *fs, uint64_t seen, int timeout_ms)
 {
     uint64_t begin = flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_),
              limit = (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms) * 1000000u;
     uint32_t nothing = 0;
-    int saved = errno;
+    int saved = errno, result = fs->path_[0] == '\0' ? -EINVAL : -ETIMEDOUT;
 
-    for (;;) {
+    while (result != -EINVAL) {
         struct flagshm_map_ *map = __atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE);
         const uint32_t *word = &nothing;
         uint32_t value = 0;
-        uint64_t nap = UINT64_C(20000000), passed;
+        uint64_t nap = UINT64_C(1010000000), passed; /* an attempt a second, and a tick of the coarse clock */
         struct flagshm_timespec_ span;
 
         if (map != NULL) {
             word = (const uint32_t *)(const void *)(map->segment + offsetof(struct flagshm_header, wake));
             value = __atomic_load_n(word, __ATOMIC_ACQUIRE);
-            nap = UINT64_C(1000000000);
             if (flagshm_is_stale_(map))
                 (void)flagshm_newer_(fs, map);
         }
         if (flagshm_version(fs) != seen) {
-            errno = saved;
-            return 0;
+            result = 0;
+            break;
         }
         if (__atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE) != map)
-            continue;
-        if (timeout_ms >= 0) {
-            passed = flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_) - begin;
-            if (passed >= limit) {
-                errno = saved;
-                return -ETIMEDOUT;
-            }
-            if (limit - passed < nap)
-                nap = limit - passed;
-        }
-        span.seconds = (long)(nap / 1000000000u);
-        span.nanoseconds = (long)(nap % 1000000000u);
+            continue; /* its word is the one to sleep on */
+        passed = flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_) - begin;
+        if (timeout_ms >= 0 && passed >= limit)
+            break;
+        if (timeout_ms >= 0 && limit - passed < nap)
+            nap = limit - passed;
+        span.seconds = (flagshm_time_word_)(nap / 1000000000u);
+        span.nanoseconds = (flagshm_time_word_)(nap % 1000000000u);
         (void)flagshm_libc_syscall_(SYS_futex, word, FLAGSHM_FUTEX_WAIT_, value, &span, NULL, 0);
     }
+    errno = saved;
+    return result;
 }
 
 /* Books what became of a call. This release has no outcome segment yet and answers -ENOSYS for every
