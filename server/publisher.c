@@ -579,8 +579,9 @@ int flagshm_publisher_open(struct flagshm_publisher *p, const struct flagshm_pub
         flagshm_log(FLAGSHM_LOG_WARNING, "%s", journal_error.text);
     load_last_good(p);
     number(p, &start);
+    p->kills_stamp =
+        flagshm_kills_stamp(p->state_dir); /* first: what is written meanwhile is looked at again */
     gather_kills(p);
-    p->kills_stamp = flagshm_kills_stamp(p->state_dir);
     if (p->segment.is_adopted)
         flagshm_log(FLAGSHM_LOG_INFO, "adopted the table of version %llu",
                     (unsigned long long)flagshm_segment_version(&p->segment));
