@@ -14,7 +14,7 @@ flagshm_man(tools/man/flagctl.1.scd server)
 # systemd looks into lib/ of /usr and /usr/local, never into lib/TRIPLET. The unit names the programs by their whole path,
 # so it is written when the prefix is certain: cmake --install --prefix may differ from the one of the configuration.
 install(CODE "set(flagshm_unit_in \"${CMAKE_CURRENT_SOURCE_DIR}/server/flagshmd.service.in\")
-set(flagshm_unit \"${CMAKE_CURRENT_BINARY_DIR}/flagshmd.service\")
+set(flagshm_unit_dir \"${CMAKE_CURRENT_BINARY_DIR}/unit\")
 set(FLAGSHM_SBINDIR \"${CMAKE_INSTALL_SBINDIR}\")
 set(FLAGSHM_BINDIR \"${CMAKE_INSTALL_BINDIR}\")"
     COMPONENT server)
@@ -24,6 +24,9 @@ install(CODE [[
             set(${directory} "${CMAKE_INSTALL_PREFIX}/${${directory}}")
         endif()
     endforeach()
+    # A directory for each prefix: two installations may run at once.
+    string(MD5 flagshm_unit "${CMAKE_INSTALL_PREFIX}")
+    set(flagshm_unit "${flagshm_unit_dir}/${flagshm_unit}/flagshmd.service")
     configure_file("${flagshm_unit_in}" "${flagshm_unit}" @ONLY)
     file(INSTALL DESTINATION "${CMAKE_INSTALL_PREFIX}/lib/systemd/system" TYPE FILE FILES "${flagshm_unit}")
 ]] COMPONENT server)

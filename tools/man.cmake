@@ -8,7 +8,7 @@ if(FLAGSHM_INSTALL AND NOT (FLAGSHM_SCDOC AND FLAGSHM_GZIP))
 endif()
 
 function(flagshm_man source component)
-    if(NOT (FLAGSHM_SCDOC AND FLAGSHM_GZIP AND EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${source}))
+    if(NOT (FLAGSHM_SCDOC AND FLAGSHM_GZIP))
         return()
     endif()
     get_filename_component(page ${source} NAME_WLE)

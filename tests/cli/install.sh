@@ -41,7 +41,7 @@ grep -q "^ExecStart=$work/first/sbin/flagshmd " "$work/first/lib/systemd/system/
     fail "the unit does not name the installed flagshmd"
 grep -q "@" <(grep -v '^#' "$work/first/lib/systemd/system/flagshmd.service" | grep '^Exec\|^Env' |
     sed 's/=@system//') && fail "the unit holds an unreplaced name"
-"$work/first/bin/flagctl" lint "$work/first/share/flagshm/flags.example.json" || fail "the example file does not pass lint"
+"$work/first/bin/flagctl" lint "$work/first/share/flagshm/flags.example.json" >"$work/log" || fail "the example file does not pass lint"
 "$work/first/sbin/flagshmd" --version >"$work/version" || fail "flagshmd --version"
 version=$(sed -n 's/^#define FLAGSHM_VERSION  *"\(.*\)"/\1/p' "$source_dir/client/flagshm.h")
 grep -q "$version" "$work/version" || fail "flagshmd does not say version $version"
@@ -68,8 +68,8 @@ int main(void)
     struct flagshm flags;
     struct flagshm_decision d;
     int error = flagshm_open(&flags, "consumer-that-no-server-serves");
-    printf("%d %s %s %s\n", error == -ENOENT, flagshm_model(&flags, "f", "user-1", "fallback", &d),
-           flagshm_reason_name(d.reason), FLAGSHM_VERSION);
+    const char *model = flagshm_model(&flags, "f", "user-1", "fallback", &d);
+    printf("%d %s %s %s\n", error == -ENOENT, model, flagshm_reason_name(d.reason), FLAGSHM_VERSION);
     flagshm_close(&flags);
     return 0;
 }

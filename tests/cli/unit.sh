@@ -44,7 +44,7 @@ done < <(sed -n 's/^ExecStart=//p' "$unit" | grep -o -e '--[a-z-]*')
 
 # Users, groups and directories: on a root of their own.
 mkdir -p "$work/root/etc"
-systemd-sysusers --root="$work/root" "$work/usr/lib/sysusers.d/flagshm.conf" || fail "systemd-sysusers"
+systemd-sysusers --root="$work/root" "$work/usr/lib/sysusers.d/flagshm.conf" >"$work/log" 2>&1 || fail "systemd-sysusers"
 grep -q '^flagshm:' "$work/root/etc/passwd" || fail "no user flagshm"
 grep -q '^flagshm-admin:.*flagshm' "$work/root/etc/group" || fail "the server is not in flagshm-admin"
 if [ "$(id -u)" = 0 ]; then
