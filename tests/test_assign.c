@@ -189,12 +189,12 @@ Test(assign, forced_ids)
 {
     struct assign_plan plan;
     struct assign_id ids[4];
-    static const char *const texts[4] = {"forced-in", "forced-out", "nobody",
-                                         "forced-long-forced-long-forced-long-forced-long-forced-long-forced-"
-                                         "long-forced-long-forced-long-forced-long-forced-long-x"};
-    char room[4][160] = {{0}}, text[512];
+    char longest[121], room[4][160] = {{0}}, text[512];
+    const char *const texts[4] = {"forced-in", "forced-out", "nobody", longest};
     size_t i;
 
+    memset(longest, 'x', sizeof longest - 1);
+    longest[sizeof longest - 1] = '\0';
     (void)snprintf(text, sizeof text,
                    "{\"flags\": {\"f\": {\"control\": \"a\", \"variant\": \"b\", \"rollout_pct\": 0, "
                    "\"force\": {\"variant\": "
