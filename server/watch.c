@@ -175,8 +175,7 @@ static bool take_events(struct flagshm_watch *watch, uint64_t mono_ns)
                 watch->quiet_due = NEVER;
                 break;
             case FLAGSHM_WAY_TOUCHED:
-                if (!is_changed)
-                    wait_for_quiet(watch, mono_ns);
+                wait_for_quiet(watch, mono_ns);
                 break;
             case FLAGSHM_WAY_MOVING:
                 is_changed = false;

@@ -112,11 +112,11 @@ static int read_all(int fd, size_t expected, char **text, size_t *bytes)
     return -ENOMEM;
 }
 
-/* The file behind fd, if it is whole: the same before and after, and still the one that the path leads to. */
+/* The file behind fd, if it is whole: what the path leads to afterwards must be the same file, untouched. */
 static int read_open(int fd, const char *path, const char *end, char **text, size_t *bytes,
                      struct flagshm_stamp *stamp, struct flagshm_error *error)
 {
-    struct flagshm_stamp after, named;
+    struct flagshm_stamp named;
     struct stat status;
     int result;
 
@@ -130,12 +130,9 @@ static int read_open(int fd, const char *path, const char *end, char **text, siz
     result = read_all(fd, (size_t)status.st_size, text, bytes);
     if (result)
         return result == -EFBIG ? say_too_long(path, error) : say_unreadable(path, end, -result, error);
-    if (fstat(fd, &status) == 0) {
-        stamp_from(&after, &status);
-        flagshm_stamp_take(path, &named);
-        if (flagshm_stamp_equal(stamp, &after) && flagshm_stamp_equal(stamp, &named))
-            return 0;
-    }
+    flagshm_stamp_take(path, &named);
+    if (flagshm_stamp_equal(stamp, &named))
+        return 0;
     free(*text);
     *text = NULL;
     return flagshm_error_set(error, -EAGAIN, "%s is being changed while it is read", path);

@@ -43,6 +43,66 @@ Test(watch, entries_beside_the_file_are_not_looked_at)
     scene_end(&scene);
 }
 
+Test(watch, who_still_writes_to_the_file_that_was_replaced_is_not_heard)
+{
+    struct scene scene;
+    uint64_t due;
+    int fd;
+
+    scene_begin(&scene, "/tmp");
+    prepare_plain(&scene);
+    scene_watch(&scene, "conf/flags.json");
+    fd = open(at(&scene, "conf/flags.json"), O_WRONLY | O_CLOEXEC);
+    must(fd, "open");
+    move_over(&scene, "{\"n\": 1}");
+    drain(&scene);
+    due = flagshm_watch_deadline(scene.watch);
+    scene.now += 500 * MS;
+    put(fd, "?", 1);
+    MUST(close(fd));
+    cr_assert_not(work(&scene));
+    cr_assert_eq(flagshm_watch_deadline(scene.watch), due, "a look would have moved the next poll");
+    scene_end(&scene);
+}
+
+/* How many directories inotify watches for us, as the kernel counts. */
+static int count_watches(const struct scene *scene)
+{
+    char path[64], line[512];
+    int count = 0;
+    FILE *info;
+
+    (void)snprintf(path, sizeof path, "/proc/self/fdinfo/%d", flagshm_watch_fd(scene->watch));
+    info = fopen(path, "re");
+    cr_assert(info);
+    while (fgets(line, sizeof line, info))
+        count += strncmp(line, "inotify ", 8) == 0;
+    (void)fclose(info);
+    return count;
+}
+
+Test(watch, directories_that_are_left_are_let_go_of)
+{
+    struct scene scene;
+    char name[32];
+    int before, i;
+
+    scene_begin(&scene, "/tmp");
+    prepare_plain(&scene);
+    scene_watch(&scene, "conf/flags.json");
+    before = count_watches(&scene);
+    cr_assert_eq(before, 4, "/, /tmp, the scene's and conf, but %d", before);
+    for (i = 0; i < 5; i++) {
+        (void)snprintf(name, sizeof name, "old%d", i);
+        rename_in(&scene, "conf", name);
+        mkdir_in(&scene, "conf");
+        make_file(&scene, "conf/flags.json", "{}");
+        drain(&scene);
+        cr_assert_eq(count_watches(&scene), before);
+    }
+    scene_end(&scene);
+}
+
 /* ---- writers who take their time ---- */
 
 /* Opens the file and writes the first part; the caller goes on. */
@@ -194,6 +254,31 @@ Test(watch, a_doubt_waits_for_a_writer_who_goes_on)
     scene_end(&scene);
 }
 
+Test(watch, a_doubted_file_that_goes_away_is_waited_for_as_any)
+{
+    struct scene scene;
+    uint64_t begin;
+
+    scene_begin(&scene, "/tmp");
+    prepare_plain(&scene);
+    scene_watch(&scene, "conf/flags.json");
+    scene.is_doubting = true;
+    move_over(&scene, "{");
+    cr_assert(work(&scene));
+    begin = scene.now;
+    scene.now = begin + 90 * MS;
+    remove_in(&scene, "conf/flags.json");
+    cr_assert_not(work(&scene));
+    scene.now = begin + 100 * MS;
+    cr_assert_not(work(&scene));
+    cr_assert_eq(flagshm_watch_deadline(scene.watch), begin + 190 * MS);
+    scene.now = begin + 190 * MS;
+    cr_assert(work(&scene));
+    cr_assert_eq(scene.gones, 1);
+    cr_assert_gt(flagshm_watch_deadline(scene.watch), scene.now + 1000 * MS);
+    scene_end(&scene);
+}
+
 Test(watch, texts_that_are_wrong_in_a_new_way_for_two_seconds_are_settled)
 {
     struct scene scene;
@@ -313,6 +398,23 @@ Test(watch, a_directory_that_stays_away_is_reported_and_seen_to_come_back)
     drain(&scene);
     cr_assert_eq(scene.texts, 1);
     cr_assert_eq(scene.gones, 1);
+    scene_end(&scene);
+}
+
+Test(watch, another_directory_under_the_name_is_seen_at_once)
+{
+    struct scene scene;
+
+    scene_begin(&scene, "/tmp");
+    prepare_deep(&scene);
+    scene_watch(&scene, "a/b/c/flags.json");
+    mkdir_in(&scene, "a/x");
+    mkdir_in(&scene, "a/x/c");
+    make_file(&scene, "a/x/c/flags.json", "{}");
+    cr_assert_not(work(&scene));
+    MUST(renameat2(AT_FDCWD, at(&scene, "a/x"), AT_FDCWD, at(&scene, "a/b"), RENAME_EXCHANGE));
+    cr_assert(work(&scene));
+    cr_assert_str_eq(scene.text, "{}");
     scene_end(&scene);
 }
 

@@ -307,6 +307,27 @@ Test(watch_matrix, each_kind_of_change_is_one_report_when_it_is_watched_at_each_
         check_row(&rows[i], true);
 }
 
+/* Changes that are whole at their end: no quiet need be waited for. */
+Test(watch_matrix, what_is_whole_is_read_at_once)
+{
+    static const char *const waited_for[] = {"hard link over", "queue overflow"};
+    struct scene scene;
+    size_t i;
+
+    for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (strcmp(rows[i].name, waited_for[0]) == 0 || strcmp(rows[i].name, waited_for[1]) == 0)
+            continue;
+        scene_begin(&scene, "/tmp");
+        rows[i].prepare(&scene);
+        scene_watch(&scene, rows[i].path);
+        scene.number = 1;
+        rows[i].change(&scene, "{\"n\": 1}");
+        cr_assert(work(&scene), "%s", rows[i].name);
+        cr_assert_str_eq(scene.text, "{\"n\": 1}", "%s", rows[i].name);
+        scene_end(&scene);
+    }
+}
+
 Test(watch_matrix, nothing_is_lost_while_nobody_listens)
 {
     struct scene scene;

@@ -114,32 +114,55 @@ Test(watch_poll, nothing_happens_more_often_than_each_two_seconds)
     scene_end(&scene);
 }
 
-/* A shared mapping on tmpfs is written to without an event and without a new time: only the bytes tell. */
+/* A shared mapping on tmpfs: once its page is there, it is written to without an event and without a new time. */
+struct mapped {
+    char *map;
+    int fd;
+};
+
+static struct mapped map_file(struct scene *scene)
+{
+    struct mapped mapped;
+
+    make_file(scene, "flags.json", "{\"n\": 0}");
+    mapped.fd = open(at(scene, "flags.json"), O_RDWR | O_CLOEXEC);
+    must(mapped.fd, "open");
+    mapped.map = mmap(NULL, 8, PROT_READ | PROT_WRITE, MAP_SHARED, mapped.fd, 0);
+    cr_assert_neq(mapped.map, MAP_FAILED);
+    mapped.map[6] = '0';
+    return mapped;
+}
+
+static void write_unseen(struct mapped *mapped, char digit)
+{
+    struct stat before, after;
+
+    MUST(fstat(mapped->fd, &before));
+    mapped->map[6] = digit;
+    MUST(fstat(mapped->fd, &after));
+    if (before.st_mtim.tv_nsec != after.st_mtim.tv_nsec || before.st_ctim.tv_nsec != after.st_ctim.tv_nsec)
+        cr_skip_test("/dev/shm is no tmpfs: a mapping's writes change the file's times");
+}
+
+static void unmap_file(struct mapped *mapped)
+{
+    MUST(munmap(mapped->map, 8));
+    MUST(close(mapped->fd));
+}
+
 Test(watch_poll, bytes_that_change_without_a_trace_are_seen_within_a_minute)
 {
     struct scene scene;
-    struct stat before, after;
-    char *map;
-    int fd;
+    struct mapped mapped;
 
     scene_begin(&scene, "/dev/shm");
-    make_file(&scene, "flags.json", "{\"n\": 0}");
-    fd = open(at(&scene, "flags.json"), O_RDWR | O_CLOEXEC);
-    must(fd, "open");
-    map = mmap(NULL, 8, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    cr_assert_neq(map, MAP_FAILED);
-    map[6] = '0'; /* the page is there from now on */
+    mapped = map_file(&scene);
     scene_watch(&scene, "flags.json");
     cr_assert_not(pass(&scene, 10000 * MS));
-    MUST(fstat(fd, &before));
-    map[6] = '1';
-    MUST(fstat(fd, &after));
-    if (before.st_mtim.tv_nsec != after.st_mtim.tv_nsec || before.st_ctim.tv_nsec != after.st_ctim.tv_nsec)
-        cr_skip_test("/dev/shm is no tmpfs: a mapping's writes change the file's times");
+    write_unseen(&mapped, '1');
     cr_assert(pass(&scene, 60000 * MS));
     cr_assert_str_eq(scene.text, "{\"n\": 1}");
-    MUST(munmap(map, 8));
-    MUST(close(fd));
+    unmap_file(&mapped);
     scene_end(&scene);
 }
 
@@ -147,23 +170,41 @@ Test(watch_poll, bytes_that_change_without_a_trace_are_seen_within_a_minute)
 Test(watch_poll, a_change_is_read_once_more_at_the_next_poll)
 {
     struct scene scene;
-    char *map;
-    int fd;
+    struct mapped mapped;
 
     scene_begin(&scene, "/dev/shm");
-    make_file(&scene, "flags.json", "{\"n\": 0}");
+    mapped = map_file(&scene);
     scene_watch(&scene, "flags.json");
-    write_file(&scene, "flags.json", O_TRUNC, "{\"n\": 1}");
+    cr_assert_not(pass(&scene, 10000 * MS));
+    write_file(&scene, "flags.json", 0, "{\"n\": 1}");
     drain(&scene);
-    fd = open(at(&scene, "flags.json"), O_RDWR | O_CLOEXEC);
-    must(fd, "open");
-    map = mmap(NULL, 8, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    cr_assert_neq(map, MAP_FAILED);
-    map[6] = '2';
+    cr_assert_str_eq(scene.text, "{\"n\": 1}");
+    write_unseen(&mapped, '2');
     cr_assert(pass(&scene, 2050 * MS));
     cr_assert_str_eq(scene.text, "{\"n\": 2}");
-    MUST(munmap(map, 8));
-    MUST(close(fd));
+    unmap_file(&mapped);
+    scene_end(&scene);
+}
+
+Test(watch_poll, what_could_not_be_read_is_tried_at_each_poll)
+{
+    struct scene scene;
+
+    if (geteuid() != 0)
+        cr_skip_test("only root can become another user");
+    scene_begin(&scene, "/tmp");
+    MUST(chmod(scene.dir, 0755));
+    make_file(&scene, "flags.json", "{}");
+    scene_watch(&scene, "flags.json");
+    cr_assert_not(pass(&scene, 10000 * MS));
+    MUST(chmod(at(&scene, "flags.json"), 0600));
+    MUST(seteuid(65534));
+    drain(&scene);
+    cr_assert_eq(scene.gones, 1);
+    cr_assert_not(pass(&scene, 10000 * MS));
+    MUST(seteuid(0)); /* nothing about the file changes */
+    cr_assert(pass(&scene, 2050 * MS));
+    cr_assert_eq(scene.texts, 1);
     scene_end(&scene);
 }
 
