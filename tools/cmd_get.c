@@ -159,7 +159,7 @@ static int flag_json(struct flagctl *ctl, const struct flagshm_snapshot *snapsho
     flagctl_json_u64(json, "version", snapshot->version);
     flagctl_json_u64(json, "file_rev", snapshot->file_rev);
     flagctl_json_u64(json, "changed_version", flag->changed_version);
-    (void)cJSON_AddNumberToObject(json, "age_ms", (double)(snapshot->age_ns / 1000000));
+    flagctl_json_i64(json, "age_ms", snapshot->age_ns / 1000000);
     (void)cJSON_AddBoolToObject(json, "stale", flagctl_is_stale(snapshot));
     file_add(json, source);
     return flagctl_json(ctl, json);

@@ -110,7 +110,7 @@ static int list_json(struct flagctl *ctl, const struct flagshm_snapshot *snapsho
     flagctl_json_u64(json, "version", snapshot->version);
     flagctl_json_u64(json, "file_rev", snapshot->file_rev);
     (void)cJSON_AddStringToObject(json, "published", flagctl_time(snapshot->published_realtime_ns, time));
-    (void)cJSON_AddNumberToObject(json, "age_ms", (double)(snapshot->age_ns / 1000000));
+    flagctl_json_i64(json, "age_ms", snapshot->age_ns / 1000000);
     (void)cJSON_AddBoolToObject(json, "stale", flagctl_is_stale(snapshot));
     (void)cJSON_AddBoolToObject(json, "all_control", snapshot->is_all_control);
     flags = cJSON_AddArrayToObject(json, "warnings");

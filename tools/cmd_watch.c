@@ -94,12 +94,11 @@ static void side_text(const struct flagshm_snapshot *snapshot, const struct flag
 }
 
 /* One flag in both tables, or in one of them (the other NULL). */
-static void flag_report(struct flagctl *ctl, struct watching *w, const struct flagshm_snapshot *old,
-                        const struct flagshm_snapshot_flag *before, const struct flagshm_snapshot *now,
-                        const struct flagshm_snapshot_flag *after)
+static void flag_report(struct flagctl *ctl, struct watching *w, const char *name,
+                        const struct flagshm_snapshot *old, const struct flagshm_snapshot_flag *before,
+                        const struct flagshm_snapshot *now, const struct flagshm_snapshot_flag *after)
 {
     const char *event = before == NULL ? "added" : after == NULL ? "removed" : "changed";
-    const char *name = before != NULL ? before->name : after->name;
     char was[64] = "", is[64] = "", text[256];
     bool is_same_share, has_new_arms;
 
@@ -148,14 +147,16 @@ static void tables_report(struct flagctl *ctl, struct watching *w, const struct 
         const struct flagshm_snapshot_flag *before = i < old->count ? &old->flags[i] : NULL;
         const struct flagshm_snapshot_flag *after = k < now->count ? &now->flags[k] : NULL;
         int order = before == NULL ? 1 : after == NULL ? -1 : strcmp(before->name, after->name);
+        const char *name;
         if (order > 0)
             before = NULL;
         if (order < 0)
             after = NULL;
+        name = order > 0 ? now->flags[k].name : old->flags[i].name;
         i += before != NULL;
         k += after != NULL;
-        if (w->flag == NULL || strcmp(w->flag, before != NULL ? before->name : after->name) == 0)
-            flag_report(ctl, w, old, before, now, after);
+        if (w->flag == NULL || strcmp(w->flag, name) == 0)
+            flag_report(ctl, w, name, old, before, now, after);
     }
 }
 

@@ -121,6 +121,7 @@ int flagctl_json(struct flagctl *ctl, cJSON *json);
 
 /* Adds a number without loss (doubles end at 2^53). */
 void flagctl_json_u64(cJSON *object, const char *key, uint64_t number);
+void flagctl_json_i64(cJSON *object, const char *key, int64_t number);
 /* Adds a share in percent. */
 void flagctl_json_share(cJSON *object, const char *key, uint32_t mpct);
 

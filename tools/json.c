@@ -112,6 +112,13 @@ void flagctl_json_u64(cJSON *object, const char *key, uint64_t number)
     (void)cJSON_AddRawToObject(object, key, text);
 }
 
+void flagctl_json_i64(cJSON *object, const char *key, int64_t number)
+{
+    char text[24];
+    (void)snprintf(text, sizeof text, "%lld", (long long)number);
+    (void)cJSON_AddRawToObject(object, key, text);
+}
+
 void flagctl_json_share(cJSON *object, const char *key, uint32_t mpct)
 {
     char text[16];

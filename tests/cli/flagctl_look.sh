@@ -320,7 +320,7 @@ run 8 "$flagctl" watch --count 1 --timeout 0.2
 run 0 "$flagctl" watch --timeout 0.2
 "$flagctl" watch >/dev/null &
 watcher=$!
-children+=($watcher)
+children+=("$watcher")
 wait_until grep -q 'SigCgt:.*[2367abef]$' /proc/$watcher/status # SIGINT has its handler
 kill -INT "$watcher"
 wait "$watcher" || fail "watch ended with $? after SIGINT"
@@ -328,7 +328,7 @@ wait "$watcher" || fail "watch ended with $? after SIGINT"
 case_ "list --watch: again at each change, a JSON object a line"
 "$flagctl" list --watch=30 -o json >"$work/watched" &
 watcher=$!
-children+=($watcher)
+children+=("$watcher")
 wait_until test -s "$work/watched"
 before=$(version)
 sed -i 's/"rollout_pct": 25,/"rollout_pct": 26,/' "$file"
