@@ -5,6 +5,8 @@
 #include <sys/un.h>
 #include <utime.h>
 
+TestSuite(watch, .fini = scene_clear);
+
 Test(watch, the_same_bytes_are_no_news)
 {
     struct scene scene;

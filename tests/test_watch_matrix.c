@@ -1,6 +1,8 @@
 /* Every way in which a file is changed, each three times in a row. */
 #include "tests/watch_fixture.h"
 
+TestSuite(watch_matrix, .fini = scene_clear);
+
 static void truncate_and_write(struct scene *scene, const char *text)
 {
     write_file(scene, "conf/flags.json", O_TRUNC, text);

@@ -6,6 +6,8 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+TestSuite(watch_poll, .fini = scene_clear);
+
 #define SKIPPED 77
 
 /* A watch that got no inotify: all descriptors were taken when it was opened. */

@@ -5,6 +5,8 @@
 
 #include <sys/syscall.h>
 
+TestSuite(watch_read, .fini = scene_clear);
+
 static void (*on_read)(struct scene *scene); /* called once, by the next read of a regular file */
 static struct scene *on_read_scene;
 

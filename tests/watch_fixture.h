@@ -47,13 +47,7 @@ static inline const char *at(struct scene *scene, const char *name)
     return path;
 }
 
-static inline void scene_begin(struct scene *scene, const char *parent)
-{
-    memset(scene, 0, sizeof *scene);
-    (void)snprintf(scene->dir, sizeof scene->dir, "%s/flagshm-watch-XXXXXX", parent);
-    cr_assert(mkdtemp(scene->dir), "%s", strerror(errno));
-    scene->now = 1000000 * MS;
-}
+static char scene_left[64]; /* the directory of the scene that has not ended */
 
 static inline int remove_entry(const char *path, const struct stat *status, int kind, struct FTW *walk)
 {
@@ -63,10 +57,29 @@ static inline int remove_entry(const char *path, const struct stat *status, int 
     return remove(path);
 }
 
+/* For a test that failed or was skipped before its scene's end: the suite's .fini. */
+static inline void scene_clear(void)
+{
+    if (scene_left[0]) {
+        (void)!seteuid(getuid());
+        (void)nftw(scene_left, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    }
+    scene_left[0] = '\0';
+}
+
+static inline void scene_begin(struct scene *scene, const char *parent)
+{
+    memset(scene, 0, sizeof *scene);
+    (void)snprintf(scene->dir, sizeof scene->dir, "%s/flagshm-watch-XXXXXX", parent);
+    cr_assert(mkdtemp(scene->dir), "%s", strerror(errno));
+    memcpy(scene_left, scene->dir, sizeof scene_left);
+    scene->now = 1000000 * MS;
+}
+
 static inline void scene_end(struct scene *scene)
 {
     flagshm_watch_close(scene->watch);
-    (void)nftw(scene->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    scene_clear();
 }
 
 /* One work; true where there was news. */
