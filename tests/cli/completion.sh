@@ -48,7 +48,7 @@ if command -v zsh >/dev/null; then
     cat >ask.zsh <<'ZSH'
 zmodload zsh/zpty
 zpty shell zsh -f -i
-zpty -w shell 'PROMPT=; bindkey -e; autoload -U compinit; compinit -u -D; eval "$(flagctl completion zsh)"; echo REA""DY'
+zpty -w shell 'PROMPT=; bindkey -e; '"$2"'; echo REA""DY'
 seen=
 while [[ $seen != *READY* ]]; do zpty -r shell line || exit 1; seen+=$line; done
 zpty -w -n shell "$1"$'\t'
@@ -56,10 +56,17 @@ zpty -w -n shell $'\C-aecho GOT: \n'
 zpty -w shell 'exit'
 while zpty -r shell line; do print -r -- "$line"; done
 ZSH
-    ask_zsh() { HOME=$work timeout 30 zsh -f ask.zsh "$1" | tr -d '\r' | grep '^GOT:' | sed 's/ *$//'; }
+    # LINE [HOW THE SCRIPT IS LOADED]
+    by_eval='autoload -U compinit; compinit -u -D; eval "$(flagctl completion zsh)"'
+    ask_zsh() { HOME=$work timeout 30 zsh -f ask.zsh "$1" "${2:-$by_eval}" | tr -d '\r' | grep '^GOT:' | sed 's/ *$//'; }
     expect 'GOT: flagctl watch' "$(ask_zsh 'flagctl wat')"
     expect 'GOT: flagctl get beta' "$(ask_zsh 'flagctl get be')"
     expect 'GOT: flagctl eval alpha --explain' "$(ask_zsh 'flagctl eval alpha --expl')"
+    mkdir site
+    flagctl completion zsh >site/_flagctl
+    # shellcheck disable=SC2016 # zsh is to expand it
+    expect 'GOT: flagctl get beta' "$(ask_zsh 'flagctl get be' 'fpath=($HOME/site $fpath); autoload -U compinit; compinit -u -D')"
+    expect 'GOT: flagctl get be' "$(ask_zsh 'flagctl get be' ':')" # without it there is nothing
 else
     echo "skipped: zsh is not installed"
 fi
