@@ -145,7 +145,8 @@ static void print_all(const struct doctor *d)
 {
     const cJSON *check;
 
-    cJSON_ArrayForEach(check, d->checks) print_check(d, check);
+    for (check = d->checks->child; check != NULL; check = check->next)
+        print_check(d, check);
     if (d->bad == 0 && d->warnings == 0)
         (void)fprintf(d->ctl->out, "all is well\n");
     else if (d->bad == 0)

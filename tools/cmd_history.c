@@ -59,8 +59,7 @@ static void print_events(struct flagctl *ctl, const cJSON *events)
     const cJSON *event;
     char number[24], detail[600];
 
-    cJSON_ArrayForEach(event, events)
-    {
+    for (event = events->child; event != NULL; event = event->next) {
         detail_of(event, detail, sizeof detail);
         flagctl_table_cell(table, FLAGCTL_PLAIN, "%s", text_of(event, "time"));
         flagctl_table_cell(table, hue_of(text_of(event, "kind")), "%s", text_of(event, "kind"));

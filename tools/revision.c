@@ -231,12 +231,15 @@ struct printing {
     int count;
 };
 
+#define VALUE_SHOWN 91 /* bytes: beside a path and another value, two lines of a terminal */
+
 /* A value on one line, cut where it is long. */
 static const char *shorten(const char *value, char out[100])
 {
-    (void)flagctl_clean(value, out, 92);
-    if (strlen(value) > 91)
-        strcat(out, "...");
+    char clean[VALUE_SHOWN + 1];
+
+    (void)snprintf(out, 100, "%s%s", flagctl_clean(value, clean, sizeof clean),
+                   strlen(value) > VALUE_SHOWN ? "..." : "");
     return out;
 }
 
