@@ -18,8 +18,8 @@
  *
  *         flagshm_open(&flags, NULL);
  *         printf("%s\n", flagshm_model(&flags, "new_summarizer_model", user, "claude-haiku-4-5", &d));
- *         printf("%s: arm %s, stage %s, bucket %u, because %s\n", user, d.arm_name, d.stage,
- *                (unsigned)d.bucket, flagshm_reason_name(d.reason));
+ *         printf("%s: arm %s, stage %s, ", user, d.arm_name, d.stage);
+ *         printf("bucket %u, because %s\n", (unsigned)d.bucket, flagshm_reason_name(d.reason));
  *         flagshm_close(&flags);
  *         return 0;
  *     }
@@ -81,7 +81,8 @@ extern "C" {
 #define FLAGSHM_ASSERT_(condition, text) _Static_assert(condition, text)
 #endif
 
-#if __GCC_ATOMIC_LLONG_LOCK_FREE != 2 || __GCC_ATOMIC_INT_LOCK_FREE != 2
+/* (clang says LLONG_LOCK_FREE 1 on 32-bit x86, where a long long may stand at 4 bytes; ours stand at 8) */
+#if __GCC_ATOMIC_LLONG_LOCK_FREE != 2 && !defined(__GCC_HAVE_SYNC_COMPARE_AND_SWAP_8)
 #error "flagshm needs lock-free 64-bit atomics (on 32-bit x86: -march=i586 or later)"
 #endif
 
@@ -156,12 +157,13 @@ struct flagshm_outcome {
 };
 
 struct flagshm_map_;
+typedef uint64_t flagshm_u64_ __attribute__((aligned(8))); /* on 32-bit machines too */
 
 /* A handle. Its fields are private. */
 struct flagshm {
-    struct flagshm_map_ *map_; /* the newest attachment; older ones hang behind it until close */
-    uint64_t retry_mono_ns_ __attribute__((aligned(8))); /* no attempt to attach before this time */
-    uint32_t owner_;                                     /* $FLAGSHM_OWNER */
+    struct flagshm_map_ *map_;   /* the newest attachment; older ones hang behind it until close */
+    flagshm_u64_ retry_mono_ns_; /* no attempt to attach before this time */
+    uint32_t owner_;             /* $FLAGSHM_OWNER */
     uint8_t has_owner_, in_dir_;
     char path_[256]; /* of the table; empty where the instance's name is not valid */
 };
@@ -195,8 +197,6 @@ struct flagshm_ref {
  * state: a writer killed anywhere leaves bank (seq & 1) whole, and its successor, which goes on from the seq
  * that it finds, keeps W1.
  */
-
-typedef uint64_t flagshm_u64_ __attribute__((aligned(8)));
 
 #define FLAGSHM_TABLE_MAGIC     UINT64_C(0x3142545348474c46) /* "FLGHSTB1" on a little-endian host */
 #define FLAGSHM_BYTE_ORDER      UINT32_C(0x01020304)
