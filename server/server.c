@@ -27,6 +27,7 @@ struct server {
     int epoll_fd, timer_fd, signal_fd;
     uint64_t period_ns;
     uint64_t retry_mono_ns; /* 0: nothing to retry */
+    char health[512];       /* of the journal, as last told */
     bool is_ending;
 };
 
@@ -79,6 +80,21 @@ static void tell_systemd(struct server *s, const char *first)
         s->publisher.file_state == FLAGSHM_FILE_GOOD ? "" : "; the flag file is not good");
 }
 
+/* A journal that cannot be written stops nothing, but somebody must know: once when it begins, once when it ends. */
+static void tell_health(struct server *s)
+{
+    char now[sizeof s->health];
+
+    flagshm_journal_health(s->publisher.journal, now, sizeof now);
+    if (strcmp(now, s->health) == 0)
+        return;
+    if (now[0] != '\0')
+        flagshm_log(FLAGSHM_LOG_WARNING, "journal: %s", now);
+    else
+        flagshm_log(FLAGSHM_LOG_NOTICE, "journal: all is well again");
+    memcpy(s->health, now, sizeof now);
+}
+
 static void on_timer(struct server *s)
 {
     uint64_t count;
@@ -92,6 +108,7 @@ static void on_timer(struct server *s)
         s->retry_mono_ns = 0;
         flagshm_watch_again(s->watch);
     }
+    tell_health(s);
     tell_systemd(s, "WATCHDOG=1\n");
 }
 

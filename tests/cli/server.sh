@@ -93,7 +93,7 @@ echo x >"$work/plain"
 server_pid=$!
 flags_file "$(flag a 33)"
 wait_until has_share a 33
-expect_match "$work/plain" "$(cat "$log")"
+wait_until grep -q "journal: .*$work/plain" "$log"
 stop_server
 
 case_ "sd_notify: READY after the table stands, watchdog beats, STOPPING at the end"
