@@ -1,6 +1,7 @@
 /* doctor, the flag file and what the server keeps beside it: is the file sound, is it what is served, what waits for a person, is there
  * room. */
 #include "server/flagfile.h"
+#include "server/name_set.h"
 #include "server/table.h"
 #include "tools/change.h"
 #include "tools/doctor.h"
@@ -12,6 +13,9 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+
+/* How many flags are too many is the server's word: it finds the file broken then. */
+static const struct flagshm_flagfile_options any_number = {.max_flags = 4u * 1000 * 1000};
 
 #define ROOM_MIN (UINT64_C(16) << 20) /* a journal may want that much in a busy week */
 
@@ -53,19 +57,40 @@ static bool is_served(const struct doctor *d, const struct flagshm_flag *flag)
            has_same_arms(flag, served);
 }
 
+/* Flags of the table that the file has not; the name of one of them. */
+static size_t count_gone(const struct doctor *d, const struct flagshm_flagfile *file, char name[80])
+{
+    struct flagshm_arena arena = {0};
+    struct flagshm_name_set names;
+    size_t gone = 0, i;
+    uint32_t number = 0;
+
+    if (flagshm_name_set_make(&names, file->count, &arena)) {
+        for (i = 0; i < file->count; i++)
+            (void)flagshm_name_set_add(&names, file->entries[i].flag.name, file->entries[i].flag.name_bytes,
+                                       &number);
+        for (i = 0; i < d->snapshot.count; i++) {
+            const char *flag = d->snapshot.flags[i].name;
+
+            if (!flagshm_name_set_find(&names, flag, strlen(flag), &number) && gone++ == 0)
+                (void)snprintf(name, 80, "%s", flag);
+        }
+    }
+    flagshm_arena_free(&arena);
+    return gone;
+}
+
 static void compare_served(struct doctor *d, const struct flagshm_flagfile *file, const char *path)
 {
-    size_t differ = 0, gone = 0, i;
+    size_t differ = 0, gone, i;
     char name[80] = "";
 
     if (!d->has_table)
         return;
+    gone = count_gone(d, file, name);
     for (i = 0; i < file->count; i++)
         if (!is_served(d, &file->entries[i].flag) && differ++ == 0)
             (void)snprintf(name, sizeof name, "%s", file->entries[i].flag.name);
-    for (i = 0; i < d->snapshot.count; i++)
-        if (flagshm_flagfile_find(file, d->snapshot.flags[i].name) == NULL && gone++ == 0 && differ == 0)
-            (void)snprintf(name, sizeof name, "%s", d->snapshot.flags[i].name);
     if (differ + gone == 0)
         doctor_ok(d, "served", "what the file says, in %zu flag%s", file->count, file->count == 1 ? "" : "s");
     else if (cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(d->status, "deletions_held")) > 0 &&
@@ -83,7 +108,7 @@ static void examine_text(struct doctor *d, const char *path, const char *text, s
     struct flagshm_diags diags = {0};
     struct flagshm_flagfile file;
     char mend[2200], again[2048];
-    int code = flagshm_flagfile_parse(&file, text, bytes, NULL, &diags);
+    int code = flagshm_flagfile_parse(&file, text, bytes, &any_number, &diags);
     size_t line = 0, column = 0;
 
     (void)snprintf(mend, sizeof mend, "%s", flagctl_again(d->ctl, again, "lint"));
@@ -96,6 +121,13 @@ static void examine_text(struct doctor *d, const char *path, const char *text, s
                    diags.errors, diags.errors == 1 ? "" : "s", line, column,
                    diags.count > 0 && diags.items[0].message != NULL ? diags.items[0].message : "",
                    file.is_usable ? "broken flags stay as they last were" : "nothing of it is applied");
+    } else if (strcmp(word_of(d, "file_state"), "broken") == 0 && d->ctl->file == NULL) {
+        const cJSON *fault = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(d->status, "faults"), 0);
+        const char *message = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(fault, "message"));
+
+        doctor_bad(d, "file", FLAGCTL_FILE_ERRORS, "flagctl history",
+                   "%s is sound, and the server finds it broken: %s", path,
+                   message != NULL ? message : "it does not say why");
     } else {
         if (diags.warnings > 0)
             doctor_warn(d, "file", mend, "%s: %zu flags, no error, %zu warning%s", path, file.count,

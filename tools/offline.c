@@ -1,5 +1,6 @@
 /* offline: see the header. */
 #include "tools/offline.h"
+#include "server/control.h"
 #include "server/flagfile.h"
 #include "tools/change.h"
 
@@ -14,6 +15,7 @@
 
 #define REACH_NS     UINT64_C(2000000000)
 #define LOCK_WAIT_MS 100
+#define ASK_MS       700 /* several turns within the 2 s: a server that starts may come in between */
 
 enum flagctl_offline flagctl_offline_open(const struct flagctl *ctl, struct flagshm_segment *segment,
                                           int wait_ms, struct flagshm_error *error)
@@ -76,19 +78,62 @@ static int denied(const struct flagctl *ctl, const struct flagshm_error *error)
         ctl->instance.socket_path, (unsigned)table.st_uid, ctl->instance.table_path);
 }
 
-/* A request lies in the server's socket also after we have given up: a stopped server would do it when it wakes. For a kill that is
- * right. What takes a kill back is only asked of a server that answers. */
-static int ask(struct flagctl *ctl, const char *verb, const cJSON *request, bool is_urgent, cJSON **answer)
+static int code_of(const cJSON *answer)
 {
-    if (!is_urgent) {
-        int code = flagctl_ask(ctl, "ping", NULL, true, answer);
+    const char *word = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(answer, "code"));
 
-        if (code != FLAGCTL_OK)
-            return code;
+    if (word == NULL)
+        return FLAGCTL_FAILED;
+    return strcmp(word, "already") == 0        ? FLAGCTL_OK
+           : strcmp(word, "no_such_flag") == 0 ? FLAGCTL_NO_FLAG
+           : strcmp(word, "usage") == 0        ? FLAGCTL_USAGE
+                                               : FLAGCTL_FAILED;
+}
+
+/* Not flagctl_ask: whatever goes wrong with the socket (a server that dies while it answers, another program that listens there) is
+ * FLAGCTL_UNREACHABLE without a word, since there is another way; but for being kept out, which is said. */
+static int ask_once(const struct flagctl *ctl, const char *verb, const cJSON *request, cJSON **answer)
+{
+    struct flagshm_error error = {""};
+    cJSON *whole = request != NULL ? cJSON_Duplicate(request, true) : cJSON_CreateObject();
+    const char *message;
+    int code;
+
+    *answer = NULL;
+    (void)cJSON_AddStringToObject(whole, "verb", verb);
+    code = flagshm_control_ask(ctl->instance.socket_path, whole, ASK_MS, answer, &error);
+    cJSON_Delete(whole);
+    if (code == -EACCES || code == -EPERM)
+        return flagctl_fail(ctl, FLAGCTL_FAILED, "%s", error.text);
+    if (code != 0)
+        return FLAGCTL_UNREACHABLE;
+    if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(*answer, "ok")))
+        return FLAGCTL_OK;
+    code = code_of(*answer);
+    message = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(*answer, "message"));
+    if (code != FLAGCTL_OK) {
+        (void)flagctl_fail(ctl, code, "%s",
+                           message != NULL ? message : "the server refuses and does not say why");
         cJSON_Delete(*answer);
         *answer = NULL;
     }
-    return flagctl_ask(ctl, verb, cJSON_Duplicate(request, true), true, answer);
+    return code;
+}
+
+/* A request lies in the server's socket also after we have given up: a stopped server would do it when it wakes. For a kill that is
+ * right. What takes a kill back is only asked of a server that answers. */
+static int ask(const struct flagctl *ctl, const char *verb, const cJSON *request, bool is_urgent,
+               cJSON **answer)
+{
+    if (!is_urgent) {
+        int code = ask_once(ctl, "ping", NULL, answer);
+
+        cJSON_Delete(*answer);
+        *answer = NULL;
+        if (code != FLAGCTL_OK)
+            return code;
+    }
+    return ask_once(ctl, verb, request, answer);
 }
 
 enum flagctl_way flagctl_reach(struct flagctl *ctl, const char *verb, const cJSON *request, bool is_urgent,
@@ -96,7 +141,9 @@ enum flagctl_way flagctl_reach(struct flagctl *ctl, const char *verb, const cJSO
 {
     const uint64_t end = flagctl_mono_ns() + REACH_NS;
     struct flagshm_error error = {""};
+    struct flagshm *client;
 
+    (void)flagctl_client(ctl, &client); /* the segment knows the socket and the state directory */
     do {
         *code = ask(ctl, verb, request, is_urgent, answer);
         if (*code != FLAGCTL_UNREACHABLE)

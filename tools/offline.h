@@ -20,7 +20,7 @@ enum flagctl_offline flagctl_offline_open(const struct flagctl *ctl, struct flag
                                           int wait_ms, struct flagshm_error *error);
 
 enum flagctl_way {
-    FLAGCTL_WAY_SERVER, /* it answered: *code is what flagctl_ask returned, *answer its answer where that is FLAGCTL_OK */
+    FLAGCTL_WAY_SERVER, /* it answered, or keeps us out: FLAGCTL_OK and *answer; or it is said, and *code is the exit code */
     FLAGCTL_WAY_TABLE,
     FLAGCTL_WAY_NO_TABLE,
     FLAGCTL_WAY_HELD, /* a writer is alive and mute */

@@ -196,6 +196,23 @@ start_server
 expect killed "$(stage b)"
 expect 50 "$(share a)"
 
+case_ "kill: in the middle of restarts it is never lost"
+expect_exit 0 "$flagctl" unkill b
+for pause in 0 0.005 0.01 0.02 0.04 0.08; do
+    wait_until has_share b 100
+    (sleep "$pause" && exec "$flagctl" kill b >/dev/null) &
+    killer=$!
+    stop_server KILL
+    start_server
+    wait "$killer" || fail "exit code $? of a kill, $pause s into a restart"
+    wait_until has_stage b killed
+    stop_server KILL
+    start_server
+    expect killed "$(stage b)"
+    expect_exit 0 "$flagctl" unkill b
+done
+expect_exit 0 "$flagctl" kill b
+
 case_ "unkill: a dead server: control until one starts, then the file's share"
 stop_server KILL
 expect_exit 0 "$flagctl" unkill b
