@@ -60,7 +60,8 @@ int flagctl_ask(struct flagctl *ctl, const char *verb, cJSON *request, bool quie
     code = flagshm_control_ask(ctl->instance.socket_path, request,
                                quiet_unreachable ? PATIENCE_QUIET_MS : PATIENCE_MS, answer, &error);
     cJSON_Delete(request);
-    if (code == -ENOENT || code == -ECONNREFUSED || code == -ETIMEDOUT) {
+    if (code == -ENOENT || code == -ECONNREFUSED || code == -ETIMEDOUT || code == -ECONNRESET ||
+        code == -EPIPE) {
         if (quiet_unreachable)
             return FLAGCTL_UNREACHABLE;
         return flagctl_fail(ctl, FLAGCTL_UNREACHABLE, "%s\nwhat is wrong and how to mend it: flagctl doctor",
