@@ -27,7 +27,7 @@ struct bench_setup {
     const char *bin;          /* where flagshmd, flagctl and the small programs were built; NULL: none */
     const char *redis_socket; /* NULL: none */
     const char *only;         /* the one group that is run; NULL: all */
-    bool is_quick, is_json;
+    bool is_quick, is_json, is_markdown;
     int cpu[2]; /* the reader's, and another one; -1: there is none */
 };
 

@@ -20,7 +20,7 @@ static void usage(void)
     size_t i;
 
     fprintf(stderr, "usage: flagshm_bench --dir DIRECTORY [--bin DIRECTORY] [--redis SOCKET] [--quick] "
-                    "[--count] [-o json] "
+                    "[--count] [-o json|markdown] "
                     "[--only GROUP]\ngroups:");
     for (i = 0; i < GROUPS; i++)
         fprintf(stderr, " %s", groups[i].name);
@@ -80,6 +80,8 @@ int main(int argc, char **argv)
             counts = true;
         else if (option == 'o' && strcmp(optarg, "json") == 0)
             setup.is_json = true;
+        else if (option == 'o' && strcmp(optarg, "markdown") == 0)
+            setup.is_markdown = true;
         else
             usage();
     }

@@ -144,7 +144,7 @@ static void comparison(char out[128], const struct bench_row *row)
     if (row->ratio < 0)
         out[0] = '\0';
     else if (row->is_percent)
-        (void)snprintf(out, 128, "%+.1f %% to %s", (row->ratio - 1) * 100, row->against);
+        (void)snprintf(out, 128, "%+.1f %% against %s", (row->ratio - 1) * 100, row->against);
     else
         (void)snprintf(out, 128, "%s x %s", number(text, row->ratio), row->against);
 }
@@ -207,6 +207,25 @@ static void print_table(void)
         met += rows[i].goal_sign != 0 && is_met(&rows[i]);
     }
     printf("\n%zu of %zu goals met\n", met, goals);
+}
+
+/* For the README: the rows that have a goal. */
+static void print_markdown(void)
+{
+    size_t i;
+
+    printf("\n| measured | median | ratio | goal | |\n|---|---:|---|---|---|\n");
+    for (i = 0; i < row_count; i++) {
+        const struct bench_row *row = &rows[i];
+        char median[32], against[128], goal[64];
+
+        if (row->goal_sign == 0)
+            continue;
+        comparison(against, row);
+        aim(goal, row);
+        printf("| %s; %s | %s | %s | %s | %s |\n", row->group, row->what,
+               figure(median, row->unit, row->value), against, goal, is_met(row) ? "met" : "**not met**");
+    }
 }
 
 /* ---- the machine ---- */
@@ -308,5 +327,8 @@ void bench_report_print(const struct bench_setup *setup)
            FLAGSHM_VERSION);
     if (m.load > (double)m.cores)
         printf("The machine is busy (load %.1f): expect noise.\n", m.load);
-    print_table();
+    if (setup->is_markdown)
+        print_markdown();
+    else
+        print_table();
 }

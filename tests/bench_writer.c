@@ -76,7 +76,7 @@ static void say(const struct writer *w, struct bench_op ops[PACES][OPS])
             struct bench_row row = {.value = bench_median(beside->ns, beside->rounds),
                                     .best = bench_min(beside),
                                     .ratio = bench_ratio(beside, &ops[IDLE][op]),
-                                    .against = "without a writer",
+                                    .against = "none",
                                     .is_percent = true,
                                     .goal_sign = pace == KILOHERTZ ? '<' : 0,
                                     .goal = 1.05};
