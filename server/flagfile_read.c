@@ -443,16 +443,22 @@ bool flagshm_mpct_from_text(const char *text, size_t length, uint32_t *mpct)
     return true;
 }
 
+/* Digits by hand: each flag of each table has its share spelled out. */
 char *flagshm_mpct_to_text(uint32_t mpct, char out[16])
 {
-    int length;
+    char digits[16];
+    uint32_t whole = mpct / 1000, part = mpct % 1000;
+    size_t at = sizeof digits, used = 0, scale;
 
-    if (mpct % 1000 == 0) {
-        snprintf(out, 16, "%u", mpct / 1000);
-        return out;
-    }
-    length = snprintf(out, 16, "%u.%03u", mpct / 1000, mpct % 1000);
-    while (length > 0 && out[length - 1] == '0')
-        out[--length] = '\0';
+    do
+        digits[--at] = (char)('0' + whole % 10);
+    while ((whole /= 10) != 0);
+    for (; at < sizeof digits; at++)
+        out[used++] = digits[at];
+    if (part != 0)
+        out[used++] = '.';
+    for (scale = 100; part != 0; part %= (uint32_t)scale, scale /= 10)
+        out[used++] = (char)('0' + part / scale);
+    out[used] = '\0';
     return out;
 }

@@ -282,17 +282,23 @@ static uint32_t record_switches(const struct flagshm_table_entry *entry, uint32_
     return switches;
 }
 
+/* Without printf: it would be a third of the work on a plain flag. */
 static void record_stage(char stage[24], const struct flagshm_table_entry *entry, uint32_t share_mpct)
 {
     char share[16];
+    size_t bytes;
 
     memset(stage, 0, 24); /* the same input gives the same bytes */
-    if (entry->is_killed)
-        (void)snprintf(stage, 24, "killed");
-    else if (!entry->flag->enabled)
-        (void)snprintf(stage, 24, "disabled");
-    else
-        (void)snprintf(stage, 24, "static-%.9spct", flagshm_mpct_to_text(share_mpct, share));
+    if (entry->is_killed) {
+        memcpy(stage, "killed", 6);
+    } else if (!entry->flag->enabled) {
+        memcpy(stage, "disabled", 8);
+    } else {
+        bytes = strlen(flagshm_mpct_to_text(share_mpct, share));
+        memcpy(stage, "static-", 7);
+        memcpy(stage + 7, share, bytes); /* at most "99.999" */
+        memcpy(stage + 7 + bytes, "pct", 3);
+    }
 }
 
 static void record_build(struct builder *b, struct flagshm_flag_entry *r,

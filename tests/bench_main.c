@@ -2,6 +2,7 @@
 #include "tests/bench_common.h"
 
 #include <getopt.h>
+#include <malloc.h>
 #include <sched.h>
 #include <stdlib.h>
 
@@ -65,6 +66,8 @@ int main(int argc, char **argv)
     size_t i;
     int option;
 
+    (void)mallopt(M_MMAP_THRESHOLD, 32 << 20); /* as flagshmd does */
+    (void)mallopt(M_TRIM_THRESHOLD, 64 << 20);
     while ((option = getopt_long(argc, argv, "o:", options, NULL)) != -1) {
         if (option == 'd')
             setup.dir = optarg;
