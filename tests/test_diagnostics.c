@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char *print(const struct flagshm_diags *d, const char *text, size_t length, bool colour)
+/* Not inlined: gcc 12 then takes the text that open_memstream gives for a pointer into this frame. */
+static __attribute__((noinline)) char *print(const struct flagshm_diags *d, const char *text, size_t length,
+                                             bool colour)
 {
     char *printed = NULL;
     size_t bytes = 0;
