@@ -91,9 +91,6 @@ vim_renames() { with_vim "backup backupcopy=no" "$1"; }
 vim_copies() { with_vim "backup backupcopy=yes" "$1"; }
 vim_no_backup() { with_vim "nobackup nowritebackup" "$1"; }
 vim_swap() { vim -Nu NONE -es -c "set swapfile directory=." -c "%s/.*/{\"n\": $1}/" -c wq conf/flags.json </dev/null; }
-with_nano() { # nano wants a terminal: script gives it one
-    TERM=xterm script -qec "nano -L conf/flags.json" /dev/null < <(sleep 0.3; printf '\013{"n": %d}\017\015' "$1"; sleep 0.3; printf '\030')
-}
 with_emacs() { emacs -Q --batch conf/flags.json --eval "(progn (erase-buffer) (insert \"{\\\"n\\\": $1}\n\") (save-buffer))"; }
 with_ed() { printf '1c\n{"n": %d}\n.\nw\nq\n' "$1" | ed -s conf/flags.json; }
 with_sed() { sed -i "s/.*/{\"n\": $1}/" conf/flags.json; }
@@ -156,7 +153,6 @@ row "vim, backup by renaming" vim plain vim_renames
 row "vim, backup by copying" vim plain vim_copies
 row "vim, no backup" vim plain vim_no_backup
 row "vim, swap file" vim plain vim_swap
-row "nano" nano plain with_nano
 row "emacs" emacs plain with_emacs
 row "ed" ed plain with_ed
 row "sed -i" sed plain with_sed
