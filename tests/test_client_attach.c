@@ -378,7 +378,7 @@ Test(client_attach, retired_segment_is_left_at_once_and_again, .init = begin, .f
         flagshm_segment_forget(&segment);
         publish(i % 2 ? ONE("100") : ONE("0"));
         cr_assert_eq(flagshm_decide_ref(&fs, &ref, "u", &d), FLAGSHM_STATIC);
-        cr_expect_eq(d.arm, i % 2);
+        cr_expect_eq(d.arm, (uint32_t)i % 2);
         cr_expect_neq(d.segment_id, first);
         cr_expect_geq(d.version, version, "versions never run back");
         cr_expect_eq(flagshm_rollout_pct(&fs, "f"), i % 2 ? 100.0 : 0.0);
