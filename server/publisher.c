@@ -1,16 +1,14 @@
-/* publisher: see the header. */
-#include "server/publisher.h"
+/* publisher: the text of the file, what is good of it, and the table that comes of both. See the header;
+ * publisher_kills.c has the kills and the heartbeat, publisher_start.c start and end. */
+#include "server/clock.h"
 #include "server/lastgood.h"
 #include "server/log.h"
+#include "server/publisher_internal.h"
 #include "server/table.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
 /* ---- the table ---- */
 
@@ -80,7 +78,7 @@ int flagshm_publisher_publish(struct flagshm_publisher *p)
 
 /* ---- the text of the file ---- */
 
-static void forget_faults(struct flagshm_publisher *p)
+void flagshm_publisher_forget_faults(struct flagshm_publisher *p)
 {
     cJSON_Delete(p->faults);
     free(p->faults_text);
@@ -91,7 +89,7 @@ static void forget_faults(struct flagshm_publisher *p)
 static void keep_faults(struct flagshm_publisher *p, const struct flagshm_diags *diags, const char *text,
                         size_t bytes)
 {
-    forget_faults(p);
+    flagshm_publisher_forget_faults(p);
     p->errors = diags->errors;
     p->warnings = diags->warnings;
     if (diags->count == 0)
@@ -155,7 +153,7 @@ static void log_taken(const struct flagshm_publisher *p, bool is_same)
                     p->deletions_held);
 }
 
-static size_t count_held(const struct flagshm_flagfile *good)
+size_t flagshm_publisher_count_held(const struct flagshm_flagfile *good)
 {
     size_t held = 0, i;
 
@@ -186,7 +184,7 @@ static int merge(struct flagshm_publisher *p, struct flagshm_flagfile *file, boo
     p->kept = merge.kept;
     p->absent = merge.absent;
     p->lowered = merge.lowered;
-    p->deletions_held = merge.deletions_held ? count_held(&p->good) : 0;
+    p->deletions_held = merge.deletions_held ? flagshm_publisher_count_held(&p->good) : 0;
     flagshm_journal_last_good(p->journal, p->good.text, p->good.text_bytes);
     return result;
 }
@@ -271,7 +269,7 @@ void flagshm_publisher_file_gone(struct flagshm_publisher *p, const char *why)
     if (p->file_state == FLAGSHM_FILE_GONE)
         return;
     p->file_state = FLAGSHM_FILE_GONE;
-    forget_faults(p);
+    flagshm_publisher_forget_faults(p);
     p->errors = p->warnings = 0;
     flagshm_log(FLAGSHM_LOG_ERROR, "%s; the table stays as it is (version %llu)", why,
                 (unsigned long long)p->version);
@@ -301,302 +299,4 @@ int flagshm_publisher_accept(struct flagshm_publisher *p, const char *user)
     flagshm_log(FLAGSHM_LOG_NOTICE, "%s accepted the deletion of %zu flags: version %llu", user, held,
                 (unsigned long long)p->version);
     return 0;
-}
-
-/* ---- kills ---- */
-
-bool flagshm_publisher_is_killed(const struct flagshm_publisher *p, const char *flag)
-{
-    return flag != NULL ? flagshm_kills_has(&p->kills, flag) : p->kills.all;
-}
-
-static bool is_known(const struct flagshm_publisher *p, const char *flag)
-{
-    return p->has_good && flagshm_flagfile_find(&p->good, flag) != NULL;
-}
-
-/* Where the whole way is barred (no memory, or only an adopted table is there), the served bank's copy with one switch set
- * still is a kill. */
-static int kill_in_place(struct flagshm_publisher *p, const char *flag)
-{
-    struct flagshm_error error;
-    int result = p->segment.header != NULL ? flagshm_segment_kill(&p->segment, flag, &error) : -ENOENT;
-
-    if (result == 0) {
-        p->version = flagshm_segment_version(&p->segment);
-        flagshm_journal_publish(p->journal, flagshm_realtime_ns(), p->version,
-                                flagshm_segment_file_rev(&p->segment));
-    }
-    return result;
-}
-
-static int kill_one(struct flagshm_publisher *p, const char *flag)
-{
-    int result;
-
-    if (flagshm_kills_has(&p->kills, flag))
-        return -EALREADY;
-    if (!p->has_good) {
-        result = kill_in_place(p, flag);
-        return result == 0 || result == -EALREADY ? flagshm_kills_insert(&p->kills, flag, strlen(flag))
-                                                  : result;
-    }
-    if (!is_known(p, flag))
-        return -ENOENT;
-    result = flagshm_kills_insert(&p->kills, flag, strlen(flag));
-    if (result != 0 || flagshm_publisher_publish(p) != 0)
-        result = kill_in_place(p, flag);
-    return result;
-}
-
-static void tell_of_word(struct flagshm_publisher *p, const char *kind, const char *flag, const char *user,
-                         const char *reason)
-{
-    flagshm_journal_event(p->journal, flagshm_realtime_ns(), kind, flag, user, reason);
-    flagshm_log(FLAGSHM_LOG_NOTICE, "%s: %s %s, version %llu%s%s", user, kind,
-                flag != NULL ? flag : "all flags", (unsigned long long)p->version,
-                reason != NULL && reason[0] != '\0' ? ": " : "", reason != NULL ? reason : "");
-}
-
-int flagshm_publisher_kill(struct flagshm_publisher *p, const char *flag, const char *user,
-                           const char *reason)
-{
-    int result = 0;
-
-    if (flag == NULL) {
-        if (p->kills.all)
-            return -EALREADY;
-        p->kills.all = true;
-        flagshm_segment_set_all_control(&p->segment, true);
-    } else {
-        result = kill_one(p, flag);
-    }
-    if (result == 0)
-        tell_of_word(p, "kill", flag, user, reason);
-    return result;
-}
-
-int flagshm_publisher_unkill(struct flagshm_publisher *p, const char *flag, const char *user,
-                             const char *reason)
-{
-    int result = 0;
-
-    if (!flagshm_publisher_is_killed(p, flag))
-        return flag == NULL || is_known(p, flag) ? -EALREADY : -ENOENT;
-    if (flag == NULL) {
-        p->kills.all = false;
-        flagshm_segment_set_all_control(&p->segment, false);
-    } else {
-        flagshm_kills_remove(&p->kills, flag);
-        if (p->has_good)
-            result = flagshm_publisher_publish(p);
-    }
-    if (result == 0)
-        tell_of_word(p, "unkill", flag, user, reason);
-    return result;
-}
-
-static void write_kill(struct flagshm_publisher *p, const char *flag, const char *why)
-{
-    struct flagshm_disk_job job = {.is_erase = false};
-
-    snprintf(job.flag, sizeof job.flag, "%s", flag != NULL ? flag : "");
-    snprintf(job.why, sizeof job.why, "%s", why);
-    if (flagshm_disk_give(p->disk, &job) != 0)
-        flagshm_log(FLAGSHM_LOG_ERROR, "no memory to write down that %s is killed",
-                    flag != NULL ? flag : "every flag");
-}
-
-/* What a tool wrote into STATE/kills beside us: while we were stopped or mute. Only added to: a word of ours that did not reach the
- * disk must not be lifted by its absence there. */
-static void take_outside_kills(struct flagshm_publisher *p)
-{
-    struct flagshm_kills now = {0};
-    struct flagshm_error error;
-    size_t i;
-
-    if (flagshm_kills_load(&now, p->state_dir, &error) != 0) {
-        flagshm_log(FLAGSHM_LOG_WARNING, "%s", error.text);
-        return;
-    }
-    for (i = 0; i < now.count; i++)
-        if (!flagshm_kills_has(&p->kills, now.names[i]))
-            (void)flagshm_publisher_kill(p, now.names[i], "flagctl", "written beside the server");
-    if (now.all && !p->kills.all)
-        (void)flagshm_publisher_kill(p, NULL, "flagctl", "written beside the server");
-    flagshm_kills_free(&now);
-}
-
-void flagshm_publisher_beat(struct flagshm_publisher *p)
-{
-    uint64_t stamp;
-
-    if (p->segment.header != NULL && !flagshm_segment_heartbeat(&p->segment) && p->has_published) {
-        flagshm_log(FLAGSHM_LOG_WARNING,
-                    "%s no longer leads to our table (removed or replaced by hand): making a new one",
-                    p->segment.path);
-        flagshm_segment_forget(&p->segment);
-        if (flagshm_publisher_publish(p) != 0)
-            flagshm_log(FLAGSHM_LOG_ERROR, "%s", p->refusal.text);
-    } else if (p->segment.header == NULL && flagshm_publisher_publish(p) != 0) {
-        flagshm_log(FLAGSHM_LOG_ERROR, "%s", p->refusal.text);
-    }
-    if (!flagshm_disk_is_idle(p->disk))
-        return; /* our own words are on their way there */
-    if (flagshm_segment_is_all_control(&p->segment) && !p->kills.all) {
-        (void)flagshm_publisher_kill(p, NULL, "flagctl", "switched beside the server");
-        write_kill(p, NULL, "switched by a tool while the server did not answer");
-        return;
-    }
-    stamp = flagshm_kills_stamp(p->state_dir);
-    if (stamp != p->kills_stamp) {
-        p->kills_stamp = stamp;
-        take_outside_kills(p);
-    }
-}
-
-/* ---- start and end ---- */
-
-static char *read_whole(const char *path, size_t *bytes)
-{
-    struct stat status;
-    char *text = NULL;
-    ssize_t part = 1;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-
-    if (fd < 0)
-        return NULL;
-    if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size <= (off_t)FLAGSHM_FILE_MAX)
-        text = malloc((size_t)status.st_size + 1);
-    *bytes = 0;
-    while (text != NULL && *bytes < (size_t)status.st_size && part > 0) {
-        part = read(fd, text + *bytes, (size_t)status.st_size - *bytes);
-        *bytes += part > 0 ? (size_t)part : 0;
-    }
-    close(fd);
-    return text;
-}
-
-static void load_last_good(struct flagshm_publisher *p)
-{
-    const struct flagshm_flagfile_options options = {.max_flags = p->max_flags};
-    struct flagshm_diags diags = {0};
-    char path[1100];
-    char *text;
-    size_t bytes = 0;
-
-    snprintf(path, sizeof path, "%s/last-good.json", p->state_dir);
-    text = read_whole(path, &bytes);
-    if (text == NULL) {
-        if (errno != ENOENT)
-            flagshm_log(FLAGSHM_LOG_WARNING, "%s cannot be read: %s", path, strerror(errno));
-        return;
-    }
-    p->has_good = flagshm_flagfile_parse(&p->good, text, bytes, &options, &diags) == 0 && p->good.is_usable;
-    if (!p->has_good) {
-        flagshm_flagfile_free(&p->good);
-        flagshm_log(FLAGSHM_LOG_WARNING, "%s is damaged and is not used", path);
-    } else {
-        p->deletions_held = count_held(&p->good);
-    }
-    flagshm_diags_free(&diags);
-    free(text);
-}
-
-static void adopt_kill(void *context, const char *name, size_t bytes)
-{
-    struct flagshm_publisher *p = context;
-    char flag[72];
-
-    snprintf(flag, sizeof flag, "%.*s", (int)(bytes < 64 ? bytes : 64), name);
-    if (flagshm_kills_has(&p->kills, flag))
-        return;
-    (void)flagshm_kills_insert(&p->kills, flag, strlen(flag));
-    write_kill(p, flag, "found killed in the table that was adopted");
-}
-
-/* The kills on disk and those in the adopted table are both true, before anything is published. */
-static void gather_kills(struct flagshm_publisher *p)
-{
-    struct flagshm_error error;
-    size_t i;
-
-    if (flagshm_kills_load(&p->kills, p->state_dir, &error) != 0)
-        flagshm_log(FLAGSHM_LOG_ERROR, "%s", error.text);
-    flagshm_segment_each_killed(&p->segment, adopt_kill, p);
-    if (flagshm_segment_is_all_control(&p->segment) && !p->kills.all) {
-        p->kills.all = true;
-        write_kill(p, NULL, "found in the table that was adopted");
-    }
-    if (p->kills.all)
-        flagshm_segment_set_all_control(&p->segment, true);
-    if (!p->has_good && p->segment.header != NULL)
-        for (i = 0; i < p->kills.count; i++)
-            (void)kill_in_place(p, p->kills.names[i]);
-    if (p->kills.all || p->kills.count > 0)
-        flagshm_log(FLAGSHM_LOG_NOTICE, "killed: %zu flags%s", p->kills.count,
-                    p->kills.all ? ", and all by `kill --all`" : "");
-}
-
-static void number(struct flagshm_publisher *p, const struct flagshm_journal_start *start)
-{
-    uint64_t adopted = flagshm_segment_version(&p->segment),
-             adopted_rev = flagshm_segment_file_rev(&p->segment);
-
-    p->version = adopted > start->version ? adopted : start->version;
-    if (p->version == 0)
-        p->version = (flagshm_realtime_ns() / 1000000000u << 20) -
-                     1; /* above all that a lost journal may have given out */
-    p->file_rev = adopted_rev > start->file_rev ? adopted_rev : start->file_rev;
-    if (start->file_rev > 0 && start->file_rev >= adopted_rev) {
-        p->text = flagshm_journal_text(p->journal, start->file_rev, &p->text_bytes);
-        p->is_text_usable = p->text != NULL;
-    }
-}
-
-int flagshm_publisher_open(struct flagshm_publisher *p, const struct flagshm_publisher_options *options,
-                           struct flagshm_error *error)
-{
-    struct flagshm_journal_start start;
-    struct flagshm_error journal_error = {{0}};
-    int result;
-
-    memset(p, 0, sizeof *p);
-    p->state_dir = options->state_dir;
-    p->file_path = options->file_path;
-    p->max_flags = options->max_flags;
-    result = flagshm_segment_open(&p->segment, &options->segment, error);
-    if (result != 0)
-        return result;
-    result = flagshm_journal_open(&p->journal, p->state_dir, &start, &journal_error);
-    if (result == 0)
-        result = flagshm_disk_open(&p->disk, p->state_dir);
-    if (result != 0) {
-        flagshm_publisher_close(p);
-        return flagshm_error_set(error, result, "cannot start: %s", strerror(-result));
-    }
-    if (journal_error.text[0] != '\0')
-        flagshm_log(FLAGSHM_LOG_WARNING, "%s", journal_error.text);
-    load_last_good(p);
-    number(p, &start);
-    p->kills_stamp =
-        flagshm_kills_stamp(p->state_dir); /* first: what is written meanwhile is looked at again */
-    gather_kills(p);
-    if (p->segment.is_adopted)
-        flagshm_log(FLAGSHM_LOG_INFO, "adopted the table of version %llu",
-                    (unsigned long long)flagshm_segment_version(&p->segment));
-    return 0;
-}
-
-void flagshm_publisher_close(struct flagshm_publisher *p)
-{
-    flagshm_disk_close(p->disk);
-    if (p->journal != NULL)
-        flagshm_journal_close(p->journal);
-    flagshm_segment_close(&p->segment);
-    flagshm_kills_free(&p->kills);
-    flagshm_flagfile_free(&p->good);
-    forget_faults(p);
-    free(p->text);
-    memset(p, 0, sizeof *p);
 }

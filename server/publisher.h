@@ -92,6 +92,4 @@ int flagshm_publisher_accept(struct flagshm_publisher *p, const char *user);
 /* Each period: the heartbeat, the segment's name, kills that a tool wrote beside us. */
 void flagshm_publisher_beat(struct flagshm_publisher *p);
 
-uint64_t flagshm_realtime_ns(void);
-
 #endif

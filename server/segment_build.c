@@ -7,6 +7,7 @@
  * name, PATH.old; PATH.new is renamed to PATH; the old object is marked RETIRED; PATH.old is removed. Who comes
  * next finds by the names alone how far it got, and goes on from there.
  */
+#include "server/clock.h"
 #include "server/segment_internal.h"
 
 #include <errno.h>
@@ -18,16 +19,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
-
-uint64_t flagshm_realtime_ns(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 void flagshm_segment_wake(struct flagshm_header *header)
 {

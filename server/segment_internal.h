@@ -38,6 +38,5 @@ void flagshm_segment_wake(struct flagshm_header *header);
 /* Sets or clears a switch in seq, wakes, returns seq as it was. */
 uint64_t flagshm_segment_switch(struct flagshm_header *header, uint64_t bit, bool on);
 void flagshm_segment_unmap(struct flagshm_segment *segment);
-uint64_t flagshm_realtime_ns(void);
 
 #endif

@@ -1,5 +1,6 @@
 /* server: see the header. */
 #include "server/server.h"
+#include "server/clock.h"
 #include "server/log.h"
 #include "server/systemd.h"
 #include "server/verbs.h"

@@ -1,5 +1,6 @@
 /* verbs: see the header. */
 #include "server/verbs.h"
+#include "server/clock.h"
 #include "server/log.h"
 
 #include <errno.h>
