@@ -435,6 +435,31 @@ void flagshm_control_close(struct flagshm_control *control)
     free(control);
 }
 
+int flagshm_control_mend(struct flagshm_control *control, struct flagshm_error *error)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = LISTENER};
+    struct stat file;
+    int fd, code;
+
+    if (lstat(control->path, &file) == 0 && file.st_dev == control->file.st_dev &&
+        file.st_ino == control->file.st_ino)
+        return 0;
+    fd = control_listen(control->path, control->admin_group, &file, error);
+    if (fd < 0)
+        return fd;
+    if (epoll_ctl(control->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
+        code = flagshm_error_set(error, -errno, "cannot watch the control socket: %s", strerror(errno));
+        (void)unlink(control->path);
+        close(fd);
+        return code;
+    }
+    close(control->listen_fd); /* who waits there unaccepted is told, and asks again */
+    control->listen_fd = fd;
+    control->file = file;
+    control->is_accepting = true;
+    return 1;
+}
+
 int flagshm_control_fd(const struct flagshm_control *control)
 {
     return control->epoll_fd;

@@ -46,6 +46,9 @@ void flagshm_control_close(
 void flagshm_control_reply(struct flagshm_control *control, uint64_t ticket, cJSON *answer);
 int flagshm_control_fd(const struct flagshm_control *control); /* an epoll fd: readable when there is work */
 void flagshm_control_work(struct flagshm_control *control);    /* does what can be done without waiting */
+/* Makes the socket file anew where PATH no longer leads to it (swept away by hand, or with its directory): a server that nobody can
+ * reach cannot be told to kill. 1: made anew; 0: it is there; -errno as flagshm_control_open, and the next call tries again. */
+int flagshm_control_mend(struct flagshm_control *control, struct flagshm_error *error);
 void flagshm_control_tick(struct flagshm_control *control,
                           unsigned long long mono_ns); /* CLOCK_MONOTONIC; drops the slow; each second */
 

@@ -47,8 +47,11 @@ static int build(struct flagshm_publisher *p, const struct flagshm_flagfile *set
 static int publish_set(struct flagshm_publisher *p, const struct flagshm_flagfile *set, uint64_t file_rev)
 {
     struct flagshm_table table;
-    int error = build(p, set, &table);
+    int error;
 
+    if (p->beats_unlocked > 0) /* two writers would overwrite each other */
+        return fail(p, -EBUSY, "another writer holds the lock of our table; the table stays");
+    error = build(p, set, &table);
     if (error != 0)
         return error;
     if (p->has_published && p->segment.header != NULL &&

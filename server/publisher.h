@@ -49,6 +49,7 @@ struct flagshm_publisher {
     uint64_t published_file_rev;
     bool has_published; /* since the start */
     uint64_t kills_stamp;
+    unsigned beats_unlocked; /* in a row, in which another writer held the lock of our table */
 };
 
 struct flagshm_publisher_options {
@@ -89,7 +90,8 @@ bool flagshm_publisher_is_killed(const struct flagshm_publisher *p, const char *
 /* Applies the deletions that were held. 0; -EALREADY: none are. */
 int flagshm_publisher_accept(struct flagshm_publisher *p, const char *user);
 
-/* Each period: the heartbeat, the segment's name, kills that a tool wrote beside us. */
-void flagshm_publisher_beat(struct flagshm_publisher *p);
+/* Each period: the lock, the heartbeat, the segment's name, kills that a tool wrote beside us. 0; -EBUSY: another server has taken
+ * the instance over (the lock was removed by hand, then it started): this one must end, for two would overwrite each other. */
+int flagshm_publisher_beat(struct flagshm_publisher *p, struct flagshm_error *error);
 
 #endif

@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define BEATS_UNLOCKED_MAX 3
+
 bool flagshm_publisher_is_killed(const struct flagshm_publisher *p, const char *flag)
 {
     return flag != NULL ? flagshm_kills_has(&p->kills, flag) : p->kills.all;
@@ -129,10 +131,9 @@ static void take_outside_kills(struct flagshm_publisher *p)
     flagshm_kills_free(&now);
 }
 
-void flagshm_publisher_beat(struct flagshm_publisher *p)
+/* The table under our name: the heartbeat, and a new object where ours is not found there any more. */
+static void keep_table(struct flagshm_publisher *p)
 {
-    uint64_t stamp;
-
     if (p->segment.header != NULL && !flagshm_segment_heartbeat(&p->segment) && p->has_published) {
         flagshm_log(FLAGSHM_LOG_WARNING,
                     "%s no longer leads to our table (removed or replaced by hand): making a new one",
@@ -143,18 +144,42 @@ void flagshm_publisher_beat(struct flagshm_publisher *p)
     } else if (p->segment.header == NULL && flagshm_publisher_publish(p) != 0) {
         flagshm_log(FLAGSHM_LOG_ERROR, "%s", p->refusal.text);
     }
+}
+
+/* flagctl holds a lock for moments only; who holds it over several beats is a server. Until then nothing is written to the table. */
+static int keep_lock(struct flagshm_publisher *p, struct flagshm_error *error)
+{
+    int result = flagshm_segment_keep_lock(&p->segment, error);
+
+    p->beats_unlocked = result == -EBUSY ? p->beats_unlocked + 1 : 0;
+    if (result == 1)
+        flagshm_log(FLAGSHM_LOG_WARNING, "%s was removed by somebody, and is made anew",
+                    p->segment.lock_path);
+    else if (result < 0)
+        flagshm_log(FLAGSHM_LOG_WARNING, "the lock was removed, and cannot be taken anew: %s", error->text);
+    return result;
+}
+
+int flagshm_publisher_beat(struct flagshm_publisher *p, struct flagshm_error *error)
+{
+    uint64_t stamp;
+
+    if (keep_lock(p, error) == -EBUSY)
+        return p->beats_unlocked < BEATS_UNLOCKED_MAX ? 0 : -EBUSY;
+    keep_table(p);
     if (!flagshm_disk_is_idle(p->disk))
-        return; /* our own words are on their way there */
+        return 0; /* our own words are on their way there */
     if (flagshm_segment_is_all_control(&p->segment) && !p->kills.all) {
         (void)flagshm_publisher_kill(p, NULL, "flagctl", "switched beside the server");
         write_kill(p, NULL, "switched by a tool while the server did not answer");
-        return;
+        return 0;
     }
     stamp = flagshm_kills_stamp(p->state_dir);
     if (stamp != p->kills_stamp) {
         p->kills_stamp = stamp;
         take_outside_kills(p);
     }
+    return 0;
 }
 
 static void adopt_kill(void *context, const char *name, size_t bytes)

@@ -61,6 +61,9 @@ bool flagshm_segment_is_all_control(const struct flagshm_segment *segment);
 /* Once a period, by the main loop only: the coarse clock into the liveness line. Returns false where our name no longer leads to our object
  * (removed or replaced by hand): publish again after flagshm_segment_forget. */
 bool flagshm_segment_heartbeat(struct flagshm_segment *segment);
+/* Each period too: is the lock's file still the one that we hold? One that was removed by hand keeps nobody out; it is made and taken
+ * anew. 0: it is; 1: made anew; -EBUSY: another writer has taken the instance meanwhile; -errno: not ours to make. */
+int flagshm_segment_keep_lock(struct flagshm_segment *segment, struct flagshm_error *error);
 /* Lets go of the object that is held: the next publish builds a new one, renames it in and then retires the held one, so that
  * readers find the new one at their first look. content_hash is 0 until then. */
 void flagshm_segment_forget(struct flagshm_segment *segment);

@@ -147,3 +147,20 @@ int flagshm_segment_lock(struct flagshm_segment *segment, struct flagshm_error *
     }
     return flagshm_error_set(error, -EAGAIN, "%s: is removed by someone all the time", segment->lock_path);
 }
+
+int flagshm_segment_keep_lock(struct flagshm_segment *segment, struct flagshm_error *error)
+{
+    int held_fd = segment->lock_fd, wait_ms = segment->options.lock_wait_ms, code;
+    struct stat named, held;
+
+    if (lstat(segment->lock_path, &named) == 0 && fstat(held_fd, &held) == 0 && named.st_ino == held.st_ino &&
+        named.st_dev == held.st_dev)
+        return 0;
+    segment->options.lock_wait_ms = 0;
+    code = flagshm_segment_lock(segment, error);
+    segment->options.lock_wait_ms = wait_ms;
+    if (code != 0)
+        return code;
+    (void)close(held_fd);
+    return 1;
+}

@@ -25,11 +25,15 @@ struct server {
     struct flagshm_watch *watch;
     struct flagshm_control *control; /* NULL: no socket could be made */
     struct flagshm_verbs verbs;
+    const struct flagshm_server_options *options;
     int epoll_fd, timer_fd, signal_fd;
     uint64_t period_ns;
-    uint64_t retry_mono_ns; /* 0: nothing to retry */
-    char health[512];       /* of the journal, as last told */
+    uint64_t retry_mono_ns;             /* 0: nothing to retry */
+    char health[512];                   /* of the journal, as last told */
+    struct flagshm_error control_fault; /* why there is no control socket, as last told */
     bool is_ending;
+    int result; /* 0: was told to end; else why it must */
+    struct flagshm_error *error;
 };
 
 static uint64_t mono_ns(void)
@@ -96,15 +100,68 @@ static void tell_health(struct server *s)
     memcpy(s->health, now, sizeof now);
 }
 
+static int listen_to(struct server *s, int fd, enum source source)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data = {.u32 = source}};
+
+    if (fd < 0)
+        return 0;
+    return epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
+}
+
+/* ---- the control socket ---- */
+
+static int open_control(struct server *s, struct flagshm_error *error)
+{
+    int result = flagshm_control_open(&s->control, s->options->socket_path, s->options->admin_group,
+                                      flagshm_verbs_answer, &s->verbs, error);
+
+    if (result == 0 && (result = listen_to(s, flagshm_control_fd(s->control), SOURCE_CONTROL)) != 0) {
+        flagshm_error_set(error, result, "cannot watch the control socket: %s", strerror(-result));
+        flagshm_control_close(s->control);
+        s->control = NULL;
+    }
+    s->verbs.control = s->control;
+    return result;
+}
+
+/* Each beat: a socket that could not be made, or has been swept away since, is made as soon as that is possible. */
+static void mind_control(struct server *s)
+{
+    struct flagshm_error error = {{0}};
+    int result;
+
+    if (s->control != NULL) {
+        flagshm_control_tick(s->control, mono_ns());
+        result = flagshm_control_mend(s->control, &error);
+        if (result > 0)
+            flagshm_log(FLAGSHM_LOG_WARNING, "%s was removed by somebody, and is made anew",
+                        s->options->socket_path);
+    } else {
+        result = open_control(s, &error);
+        if (result == 0 && s->control_fault.text[0] != '\0')
+            flagshm_log(FLAGSHM_LOG_NOTICE, "the control socket %s is there now", s->options->socket_path);
+    }
+    if (result < 0 && strcmp(error.text, s->control_fault.text) != 0)
+        flagshm_log(
+            FLAGSHM_LOG_ERROR,
+            "no control socket: %s; flags are served, and `flagctl kill` works by its file within a second",
+            error.text);
+    s->control_fault = error;
+}
+
 static void on_timer(struct server *s)
 {
     uint64_t count;
 
     if (read(s->timer_fd, &count, sizeof count) < 0)
         return;
-    flagshm_publisher_beat(&s->publisher);
-    if (s->control != NULL)
-        flagshm_control_tick(s->control, mono_ns());
+    s->result = flagshm_publisher_beat(&s->publisher, s->error);
+    if (s->result != 0) {
+        s->is_ending = true;
+        return;
+    }
+    mind_control(s);
     if (s->retry_mono_ns != 0 && mono_ns() >= s->retry_mono_ns) {
         s->retry_mono_ns = 0;
         flagshm_watch_again(s->watch);
@@ -193,19 +250,10 @@ static int loop(struct server *s, struct flagshm_error *error)
             reload(s);
         }
     }
-    return 0;
+    return s->result;
 }
 
 /* ---- start and end ---- */
-
-static int listen_to(struct server *s, int fd, enum source source)
-{
-    struct epoll_event event = {.events = EPOLLIN, .data = {.u32 = source}};
-
-    if (fd < 0)
-        return 0;
-    return epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
-}
 
 /* Signals are blocked before any thread begins, so that only the loop sees them. */
 static int open_events(struct server *s, struct flagshm_error *error)
@@ -241,22 +289,7 @@ static int publish_first(struct server *s, struct flagshm_error *error)
         flagshm_log(FLAGSHM_LOG_ERROR, "%s", p->refusal.text);
     if (p->segment.header == NULL)
         return flagshm_error_set(error, -ENOSPC, "%s", p->refusal.text);
-    flagshm_publisher_beat(p);
-    return 0;
-}
-
-static void open_control(struct server *s, const struct flagshm_server_options *options)
-{
-    struct flagshm_error error = {{0}};
-
-    if (flagshm_control_open(&s->control, options->socket_path, options->admin_group, flagshm_verbs_answer,
-                             &s->verbs, &error) != 0) {
-        s->control = NULL;
-        flagshm_log(
-            FLAGSHM_LOG_ERROR,
-            "no control socket: %s; flags are served, and `flagctl kill` works by its file within a second",
-            error.text);
-    }
+    return flagshm_publisher_beat(p, error);
 }
 
 static int start(struct server *s, const struct flagshm_server_options *options, struct flagshm_error *error)
@@ -278,15 +311,12 @@ static int start(struct server *s, const struct flagshm_server_options *options,
         return result;
     s->verbs = (struct flagshm_verbs){
         .publisher = &s->publisher, .watch = s->watch, .started_realtime_ns = flagshm_realtime_ns()};
-    open_control(s, options);
-    s->verbs.control = s->control;
+    mind_control(s);
     result = listen_to(s, s->timer_fd, SOURCE_TIMER);
     if (result == 0)
         result = listen_to(s, s->signal_fd, SOURCE_SIGNAL);
     if (result == 0)
         result = listen_to(s, flagshm_watch_fd(s->watch), SOURCE_WATCH);
-    if (result == 0 && s->control != NULL)
-        result = listen_to(s, flagshm_control_fd(s->control), SOURCE_CONTROL);
     if (result == 0)
         result = listen_to(s, flagshm_disk_fd(s->publisher.disk), SOURCE_DISK);
     if (result != 0)
@@ -309,7 +339,7 @@ static void end(struct server *s)
 int flagshm_server_run(const struct flagshm_server_options *options, struct flagshm_error *error)
 {
     uint64_t watchdog_ns = flagshm_systemd_watchdog_ns();
-    struct server s = {.epoll_fd = -1, .timer_fd = -1, .signal_fd = -1};
+    struct server s = {.options = options, .error = error, .epoll_fd = -1, .timer_fd = -1, .signal_fd = -1};
     int result;
 
     s.period_ns = options->publisher.segment.period_ns;

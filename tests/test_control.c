@@ -694,6 +694,31 @@ Test(control, a_close_leaves_the_socket_of_a_server_that_came_after)
     world_end(&second);
 }
 
+Test(control, a_socket_file_that_was_swept_away_is_made_anew)
+{
+    struct world w, second;
+    struct flagshm_error error = {""};
+    struct stat status;
+
+    world_start(&w, (gid_t)-1);
+    cr_assert_eq(flagshm_control_mend(w.control, &error), 0, "nothing was wrong");
+    cr_assert_eq(unlink(w.path), 0);
+    cr_assert_eq(rmdir(w.dir), 0);
+    cr_assert_eq(flagshm_control_mend(w.control, &error), 1, "%s", error.text);
+    cr_assert_eq(stat(w.path, &status), 0);
+    cr_assert_eq(status.st_mode & 07777, 0660);
+    cr_assert_eq(flagshm_control_mend(w.control, &error), 0, "%s", error.text);
+
+    cr_assert_eq(unlink(w.path), 0);
+    second = w;
+    cr_assert_eq(world_open(&second, (gid_t)-1, &error), 0, "%s", error.text);
+    cr_assert_eq(flagshm_control_mend(w.control, &error), -EADDRINUSE,
+                 "another server's socket is left alone");
+    flagshm_control_close(second.control);
+    cr_assert_eq(flagshm_control_mend(w.control, &error), 1, "%s", error.text);
+    world_end(&w);
+}
+
 Test(control, a_path_that_cannot_be_is_said_in_words)
 {
     struct world w;

@@ -65,6 +65,13 @@ static void tear_down(struct place *place)
     cr_assert_eq(system(command), 0);
 }
 
+static void beat(struct place *place)
+{
+    struct flagshm_error error = {{0}};
+
+    cr_assert_eq(flagshm_publisher_beat(&place->publisher, &error), 0, "%s", error.text);
+}
+
 /* What a reboot takes away. */
 static void lose_table(const struct place *place)
 {
@@ -380,11 +387,11 @@ Test(publisher, kills_written_beside_a_mute_server_are_taken_up_and_a_lost_file_
     set_up(&place);
     take(&place, FILE_OF(FLAG("a", "50") "," FLAG("b", "50")));
     write_down(&place, "a");
-    flagshm_publisher_beat(&place.publisher);
+    beat(&place);
     cr_assert_eq(share(&place, "a"), 0.0);
     cr_assert_eq(flagshm_publisher_kill(&place.publisher, "b", "root", NULL), 0);
     cr_assert_eq(flagshm_kills_erase(place.state, "a", &error), 0, "%s", error.text);
-    flagshm_publisher_beat(&place.publisher);
+    beat(&place);
     cr_assert_eq(share(&place, "a"), 0.0);
     cr_assert_eq(share(&place, "b"), 0.0);
     tear_down(&place);
@@ -398,13 +405,55 @@ Test(publisher, all_control_switched_beside_the_server_is_taken_for_a_kill_of_ev
     set_up(&place);
     take(&place, FILE_OF(FLAG("a", "50")));
     cr_assert_eq(flagshm_segment_force_all_control(place.dir, place.instance, &error), 0, "%s", error.text);
-    flagshm_publisher_beat(&place.publisher);
+    beat(&place);
     cr_assert(flagshm_publisher_is_killed(&place.publisher, NULL));
     wait_for_disk(&place);
     stop(&place);
     lose_table(&place);
     start(&place);
     cr_assert(flagshm_publisher_is_killed(&place.publisher, NULL));
+    tear_down(&place);
+}
+
+Test(publisher, a_lock_removed_by_hand_is_made_anew_within_a_beat)
+{
+    struct place place, second;
+    struct flagshm_publisher_options options;
+    struct flagshm_error error = {{0}};
+
+    set_up(&place);
+    take(&place, FILE_OF(FLAG("a", "50")));
+    options = options_of(&place);
+    cr_assert_eq(unlink(place.publisher.segment.lock_path), 0);
+    beat(&place);
+    cr_assert_eq(flagshm_publisher_open(&second.publisher, &options, &error), -EBUSY,
+                 "a second server came in");
+    tear_down(&place);
+}
+
+Test(publisher, a_server_whose_instance_was_taken_over_writes_nothing_more_and_ends)
+{
+    struct place place;
+    struct flagshm_publisher successor;
+    struct flagshm_publisher_options options;
+    struct flagshm_error error = {{0}};
+    uint64_t before;
+    int i, result = 0;
+
+    set_up(&place);
+    take(&place, FILE_OF(FLAG("a", "50")));
+    options = options_of(&place);
+    cr_assert_eq(unlink(place.publisher.segment.lock_path), 0);
+    cr_assert_eq(flagshm_publisher_open(&successor, &options, &error), 0, "%s", error.text);
+    lose_table(&place);
+    cr_assert_eq(flagshm_publisher_publish(&successor), 0);
+    before = version(&place);
+    for (i = 0; i < 10 && result == 0; i++)
+        result = flagshm_publisher_beat(&place.publisher, &error);
+    cr_assert_eq(result, -EBUSY);
+    cr_assert_not_null(strstr(error.text, "another writer holds the lock"), "%s", error.text);
+    cr_assert_eq(version(&place), before, "the table of the successor was replaced");
+    flagshm_publisher_close(&successor);
     tear_down(&place);
 }
 
@@ -419,7 +468,7 @@ Test(publisher, a_table_removed_by_hand_is_made_anew_within_a_beat)
     first = version(&place);
     cr_assert_eq(flagshm_open(&attached, place.instance), 0);
     lose_table(&place);
-    flagshm_publisher_beat(&place.publisher);
+    beat(&place);
     cr_assert_eq(share(&place, "a"), 50.0);
     cr_assert_eq(version(&place), first + 1);
     take(&place, FILE_OF(FLAG("a", "51")));

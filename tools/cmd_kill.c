@@ -6,6 +6,10 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
+
+#define ALIVE_NS      INT64_C(1700000000) /* a heartbeat of at most this age, 2 s after the first try: it lives */
+#define BEATS_WAIT_NS UINT64_C(2500000000)
 
 struct kill {         /* one run */
     const char *flag; /* NULL: all */
@@ -134,23 +138,44 @@ static int kill_for_next_start(struct flagctl *ctl, struct kill *k)
                         : "written down; there is no table now, and the next server starts with it killed");
 }
 
-static bool is_killed_in_table(struct flagctl *ctl, const struct kill *k, bool *is_known, uint64_t *version)
+struct seen { /* in the table */
+    bool is_killed, is_known;
+    uint64_t version;
+    int64_t age_ns; /* of the heartbeat */
+};
+
+static struct seen look(struct flagctl *ctl, const struct kill *k)
 {
+    struct seen seen = {.is_known = true,
+                        .age_ns = INT64_MAX}; /* what cannot be read cannot be held against it */
     const struct flagshm_snapshot_flag *flag;
     struct flagshm_snapshot snapshot;
     struct flagshm *client;
-    bool is_killed;
 
-    *is_known = true; /* what cannot be read cannot be held against it */
     if (flagctl_client(ctl, &client) != 0 || flagshm_snapshot_take(&snapshot, client, NULL) != 0)
-        return false;
-    *version = snapshot.version;
+        return seen;
     flag = k->flag != NULL ? flagshm_snapshot_find(&snapshot, k->flag) : NULL;
-    *is_known = k->flag == NULL || flag != NULL;
-    is_killed = k->flag == NULL ? snapshot.is_all_control
-                                : flag != NULL && (flag->switches & FLAGSHM_SWITCH_KILLED) != 0;
+    seen.version = snapshot.version;
+    seen.age_ns = snapshot.age_ns;
+    seen.is_known = k->flag == NULL || flag != NULL;
+    seen.is_killed = k->flag == NULL ? snapshot.is_all_control
+                                     : flag != NULL && (flag->switches & FLAGSHM_SWITCH_KILLED) != 0;
     flagshm_snapshot_free(&snapshot);
-    return is_killed;
+    return seen;
+}
+
+/* A server that lives, though its socket is not to be reached, finds what is written down with its next beat. */
+static struct seen wait_for_beat(struct flagctl *ctl, const struct kill *k)
+{
+    const struct timespec nap = {0, 20000000};
+    uint64_t end = flagctl_mono_ns() + BEATS_WAIT_NS;
+    struct seen seen = look(ctl, k);
+
+    while (!seen.is_killed && seen.age_ns < ALIVE_NS && flagctl_mono_ns() < end) {
+        (void)nanosleep(&nap, NULL);
+        seen = look(ctl, k);
+    }
+    return seen;
 }
 
 /* A server that holds the table and does not answer. Its bank is not ours; the switch over all flags is one bit. */
@@ -158,14 +183,21 @@ static int kill_beside_server(struct flagctl *ctl, struct kill *k)
 {
     struct flagshm_error error = {""};
     char again[2048];
-    uint64_t version = 0;
-    bool is_known, is_written;
+    struct seen seen = look(ctl, k);
+    bool is_written;
 
-    if (is_killed_in_table(ctl, k, &is_known, &version))
-        return done(ctl, k, "server", true, version, "killed already; the server does not answer");
-    if (!is_known)
+    if (seen.is_killed)
+        return done(ctl, k, "switch", true, seen.version, "killed already; the server does not answer");
+    if (!seen.is_known)
         return not_in_table(ctl, k);
     is_written = flagctl_kill_write(ctl, k->flag, k->reason, NULL, &error) == 0;
+    if (k->flag != NULL && is_written) {
+        seen = wait_for_beat(ctl, k);
+        if (seen.is_killed)
+            return done(
+                ctl, k, "file", false, seen.version,
+                "killed; the server does not answer on its socket, and took it from its state directory");
+    }
     if (k->flag != NULL)
         return flagctl_fail(
             ctl, FLAGCTL_UNREACHABLE,
@@ -180,7 +212,7 @@ static int kill_beside_server(struct flagctl *ctl, struct kill *k)
                      error.text);
     if (flagshm_segment_force_all_control(ctl->instance.dir, ctl->instance.name, &error) != 0)
         return flagctl_fail(ctl, FLAGCTL_FAILED, "nothing is off: %s", error.text);
-    return done(ctl, k, "switch", false, version,
+    return done(ctl, k, "switch", false, seen.version,
                 "every flag gives control, switched in the table; the server does not answer");
 }
 

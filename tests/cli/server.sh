@@ -49,6 +49,16 @@ rm "/dev/shm/flagshm.$instance.table"
 wait_until test -e "/dev/shm/flagshm.$instance.table"
 wait_until has_share a 30
 
+case_ "the control socket and the lock, removed by hand, come back within two beats"
+rm "$work/sock" "/dev/shm/flagshm.$instance.table.lock"
+wait_until test -S "$work/sock"
+wait_until test -e "/dev/shm/flagshm.$instance.table.lock"
+expect_exit 0 "$flagctl" kill a
+expect 0 "$(share a)"
+expect_exit 0 "$flagctl" unkill a
+expect_exit 3 "$flagshmd" --file "$file" --instance "$instance" --state-dir "$work/state2" --socket "$work/sock2"
+has_share a 30 || fail "the first server was disturbed"
+
 case_ "broken file: the table stays; repaired: it moves on"
 printf '{"flags": {"a": {"control": "c", "variant": "v", "rollout_pct": 50' >"$file"
 sleep 0.4
@@ -75,6 +85,21 @@ age=$("$flagctl" list -o json | jq -r '.age_ms')
 [ "$age" -ge 1000 ] || fail "age is $age ms"
 expect 32 "$(share a)"
 kill -CONT "$server_pid"
+
+case_ "no place for the control socket: flags are served, a kill works within two beats, and the socket comes when it can"
+stop_server
+echo x >"$work/in-the-way"
+"$flagshmd" --file "$file" --instance "$instance" --state-dir "$state" --socket "$work/in-the-way/sock" 2>>"$log" &
+server_pid=$!
+wait_until grep -q "no control socket: .*in-the-way" "$log"
+wait_until has_share a 32
+expect_exit 0 "$flagctl" kill a
+expect_match "killed" "$output"
+expect 0 "$(share a)"
+rm "$work/in-the-way"
+wait_until test -S "$work/in-the-way/sock"
+expect_exit 0 "$flagctl" unkill a
+expect 32 "$(share a)"
 
 case_ "a damaged journal is set aside, flags are served"
 stop_server
