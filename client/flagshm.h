@@ -173,9 +173,9 @@ struct flagshm {
 struct flagshm_ref {
     const struct flagshm_map_ *map_;
     const unsigned char *record_;
-    uint64_t seq_, hash_;
-    uint32_t name_bytes_, checks_;
-    char name_[FLAGSHM_NAME_MAX + 1];
+    uint64_t seq_, hash_; /* of the name */
+    double pct_;          /* the share, where has_pct_ */
+    uint32_t checks_, has_pct_;
 };
 
 /* ---- 2 Layout of the table segment ----
@@ -421,14 +421,6 @@ FLAGSHM_INLINE_ uint64_t flagshm_get_short_(const unsigned char *bytes, size_t n
     return (uint64_t)bytes[0] | (uint64_t)bytes[n / 2] << (8 * (n / 2)) |
            (uint64_t)bytes[n - 1] << (8 * (n - 1));
 }
-/* The last n (1...7) bytes of a text of `length` bytes. */
-FLAGSHM_INLINE_ uint64_t flagshm_get_tail_(const unsigned char *bytes, size_t length, size_t n)
-{
-    if (FLAGSHM_LIKELY_(length >= 8))
-        return flagshm_get64_(bytes + length - 8) >> (8 * (8 - n));
-    return flagshm_get_short_(bytes, n);
-}
-
 /* Strict modes hide these calls of the C library; names of our own for the same symbols bring them back
  * without touching what the including program sees. The struct is the one of the symbol clock_gettime (and of
  * the system call futex), whatever _TIME_BITS says: two longs, but on the 32-bit ABIs that never had a 32-bit
@@ -490,17 +482,33 @@ FLAGSHM_INLINE_ uint64_t flagshm_hash64_end_(uint64_t hash)
 {
     return flagshm_fold_(hash ^ (hash >> 32), FLAGSHM_MIX_2_);
 }
-/* A fast 64-bit hash of bytes: the same on every host, for tables and cells; not for secrets. */
-FLAGSHM_API_ uint64_t flagshm_hash64_(const void *bytes, size_t length, uint64_t seed)
+FLAGSHM_INLINE_ uint64_t flagshm_hash64_pair_(uint64_t hash, uint64_t a, uint64_t b)
+{
+    b ^= hash;
+    return flagshm_fold_(a ^ FLAGSHM_MIX_1_, b) + b;
+}
+/* A fast 64-bit hash of bytes: the same on every host, for tables and cells; not for secrets. Sixteen bytes at a
+ * time; the last 1...16 as two words that may overlap, which the length tells apart. */
+FLAGSHM_INLINE_ uint64_t flagshm_hash64_inline_(const void *bytes, size_t length, uint64_t seed)
 {
     const unsigned char *p = (const unsigned char *)bytes;
-    uint64_t hash = flagshm_hash64_begin_(length, seed);
-    size_t i;
-    for (i = 0; i + 8 <= length; i += 8)
-        hash = flagshm_hash64_word_(hash, flagshm_get64_(p + i));
-    if (i < length)
-        hash = flagshm_hash64_word_(hash, flagshm_get_tail_(p, length, length - i));
-    return flagshm_hash64_end_(hash);
+    uint64_t hash = flagshm_hash64_begin_(length, seed), a = 0, b = 0;
+    for (; length > 16; length -= 16, p += 16)
+        hash = flagshm_hash64_pair_(hash, flagshm_get64_(p), flagshm_get64_(p + 8));
+    if (length >= 8) {
+        a = flagshm_get64_(p);
+        b = flagshm_get64_(p + length - 8);
+    } else if (length >= 4) {
+        a = flagshm_get32_(p);
+        b = flagshm_get32_(p + length - 4);
+    } else if (length > 0) {
+        a = (uint64_t)p[0] | (uint64_t)p[length / 2] << 8 | (uint64_t)p[length - 1] << 16;
+    }
+    return flagshm_hash64_end_(flagshm_hash64_pair_(hash, a, b));
+}
+FLAGSHM_API_ uint64_t flagshm_hash64_(const void *bytes, size_t length, uint64_t seed)
+{
+    return flagshm_hash64_inline_(bytes, length, seed);
 }
 
 /* MD5 (RFC 1321), because the buckets must agree with those of the programs that it replaces. Not used as
@@ -832,6 +840,7 @@ struct flagshm_map_ {
     const unsigned char *bank[2];
     uint64_t segment_id;
     uint64_t index_offset, records_offset, heap_offset, heap_bytes;
+    uint64_t heap_short; /* the last offset with 32 bytes behind it */
     uint32_t index_mask, record_stride, record_capacity, arm_stride;
     size_t segment_bytes;
     uint64_t device, inode;
@@ -916,6 +925,7 @@ FLAGSHM_COLD_ int flagshm_geometry_(struct flagshm_map_ *map, const unsigned cha
     map->record_stride = flagshm_load32_(&h->record_stride);
     map->record_capacity = flagshm_load32_(&h->record_capacity);
     map->arm_stride = flagshm_load32_(&h->arm_stride);
+    map->heap_short = map->heap_bytes - 32; /* heap_bytes >= 64, see below */
     map->index_mask = slots - 1;
     index_bytes = (uint64_t)slots * 8;
     records_bytes = (uint64_t)map->record_capacity * map->record_stride;
@@ -1051,14 +1061,17 @@ FLAGSHM_INLINE_ int64_t flagshm_map_age_ns_(const struct flagshm_map_ *map)
 FLAGSHM_INLINE_ bool flagshm_is_stale_(const struct flagshm_map_ *map)
 {
     const struct flagshm_header *h = (const struct flagshm_header *)(const void *)map->segment;
-    int64_t age = flagshm_map_age_ns_(map);
-    return age < 0 || (uint64_t)age > flagshm_load64_(&h->stale_after_ns);
+    uint64_t beat = flagshm_load64_(&h->heartbeat_mono_ns), ahead = UINT64_C(2000000000);
+    uint64_t now = flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_COARSE_);
+    return now - beat + ahead >
+           flagshm_load64_(&h->stale_after_ns) + ahead; /* from -2 s on in one comparison */
 }
 
 /* ---- 6 Reading ---- */
 
-/* Where a name of `bytes` bytes stands, or NULL. Without a name the hash alone decides: it is unique among
- * the names of a table. */
+/* Where a flag stands, or NULL. The hash decides: it is unique among the names of a table, and a name that is in
+ * none has one of their 64-bit hashes with a chance of 1 in 10^15 for 10 000 flags. So no decision waits for the
+ * memory of a name. With a name (of `bytes` bytes) that is compared too. */
 FLAGSHM_INLINE_ const unsigned char *flagshm_find_(const struct flagshm_map_ *map, const unsigned char *bank,
                                                    uint64_t hash, const char *name, size_t bytes)
 {
@@ -1092,7 +1105,7 @@ FLAGSHM_INLINE_ const unsigned char *flagshm_find_(const struct flagshm_map_ *ma
                 break;
         if (i == bytes ||
             (i + 8 > bytes && flagshm_le64_(flagshm_load64_(text + i)) ==
-                                  flagshm_get_tail_((const unsigned char *)name, bytes, bytes & 7)))
+                                  flagshm_get_short_((const unsigned char *)name + i, bytes - i)))
             return r;
     }
     return NULL;
@@ -1134,7 +1147,7 @@ FLAGSHM_INLINE_ bool flagshm_text_(const struct flagshm_map_ *map, const unsigne
                                    uint32_t bytes, char *out, uint32_t room)
 {
     offset &= ~7u;
-    if (FLAGSHM_UNLIKELY_(bytes >= 32 || (uint64_t)offset + 32 > map->heap_bytes))
+    if (FLAGSHM_UNLIKELY_(bytes >= 32 || offset > map->heap_short))
         return flagshm_text_long_(map, heap, offset, bytes, out, room);
     flagshm_copy32_(out, heap + offset);
     out[bytes] = '\0';
@@ -1148,7 +1161,7 @@ struct flagshm_key_ { /* who is asked for */
 
 FLAGSHM_INLINE_ uint64_t flagshm_key_hash_(const struct flagshm_key_ *id)
 {
-    return id->length != 0 ? flagshm_hash64_(id->bytes, id->length, 1) : 0;
+    return id->length != 0 ? flagshm_hash64_inline_(id->bytes, id->length, 1) : 0;
 }
 
 /* Fills in what an answer without an arm's text has. */
@@ -1312,146 +1325,201 @@ FLAGSHM_COLD_ bool flagshm_shadow_(const struct flagshm_map_ *map, const unsigne
     return d->shadow;
 }
 
-/* Fills in what does not depend on the user. */
-FLAGSHM_INLINE_ void flagshm_describe_(const unsigned char *bank, const unsigned char *r, uint32_t share,
-                                       const struct flagshm_key_ *id, struct flagshm_decision *d)
+/* One record of one bank, and what of it says how to go on. */
+struct flagshm_case_ {
+    const struct flagshm_map_ *map;
+    const unsigned char *bank, *record, *heap, *arms;
+    const struct flagshm_key_ *id;
+    uint64_t flag_hash;
+    uint32_t switches, force_count, share, arm_count, shadow;
+};
+
+/* Finds the arms. False where the words make no sense. */
+FLAGSHM_INLINE_ bool flagshm_frame_(struct flagshm_case_ *c)
 {
-    const unsigned char *stage = r + offsetof(struct flagshm_flag_entry, stage);
-    uint64_t a = flagshm_load64_(stage), b = flagshm_load64_(stage + 8), c = flagshm_load64_(stage + 16);
-    memcpy(d->stage, &a, 8);
-    memcpy(d->stage + 8, &b, 8);
-    memcpy(d->stage + 16, &c, 8);
+    const unsigned char *r = c->record;
+    uint32_t offset = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, arms_offset)) & ~7u;
+    c->share = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, rollout_mpct));
+    c->arm_count = flagshm_load16_(r + offsetof(struct flagshm_flag_entry, arm_count));
+    c->heap = c->bank + c->map->heap_offset;
+    if (FLAGSHM_UNLIKELY_(c->arm_count - 2 > 6 || c->share > 100000 ||
+                          offset + (uint64_t)c->arm_count * c->map->arm_stride > c->map->heap_bytes))
+        return false;
+    c->arms = c->heap + offset;
+    return true;
+}
+
+/* Fills in what does not depend on the arm. */
+FLAGSHM_INLINE_ void flagshm_describe_(const struct flagshm_case_ *c, uint32_t share,
+                                       struct flagshm_decision *d)
+{
+    const unsigned char *stage = c->record + offsetof(struct flagshm_flag_entry, stage);
+    uint64_t word = flagshm_load64_(stage);
+    memcpy(d->stage, &word, 8);
+    word = flagshm_load64_(stage + 8);
+    memcpy(d->stage + 8, &word, 8);
+    word = flagshm_load64_(stage + 16);
+    memcpy(d->stage + 16, &word, 8);
     d->stage[23] = '\0';
-    d->version = flagshm_load64_(bank + offsetof(struct flagshm_bank, version));
-    d->id_hash = flagshm_key_hash_(id);
+    d->version = flagshm_load64_(c->bank + offsetof(struct flagshm_bank, version));
+    d->segment_id = c->map->segment_id;
+    d->flag_hash = c->flag_hash;
+    d->id_hash = flagshm_key_hash_(c->id);
     d->rollout_mpct = share;
     d->shadow = false;
     d->shadow_model[0] = '\0';
 }
 
+/* The rest of flagshm_split_, for who gets another arm than was guessed, and for flags with more to look at.
+ * False where the words make no sense. */
+static __attribute__((noinline, unused)) bool flagshm_settle_(const struct flagshm_case_ *c,
+                                                              const uint32_t words[4], uint32_t guess,
+                                                              struct flagshm_decision *d)
+{
+    const unsigned char *r = c->record;
+    uint32_t arm = d->bucket < c->share;
+    int forced = -1;
+
+    if (c->force_count != 0)
+        forced = flagshm_forced_(c->map, c->bank,
+                                 flagshm_load32_(r + offsetof(struct flagshm_flag_entry, force_offset)),
+                                 c->force_count, words);
+    if (forced >= 0) {
+        arm = (uint32_t)forced;
+        d->reason = FLAGSHM_TARGETING_MATCH;
+    } else if ((c->switches & FLAGSHM_SWITCH_HASH) == 0) {
+        arm = c->share == 100000;
+        d->reason = FLAGSHM_STATIC;
+        d->bucket = FLAGSHM_NO_BUCKET;
+    } else if (arm != 0 && c->arm_count > 2) {
+        arm = flagshm_pick_(c->map, c->arms, c->arm_count,
+                            flagshm_load32_(r + offsetof(struct flagshm_flag_entry, weight_sum)), words);
+    }
+    d->arm = arm;
+    if (arm >= c->arm_count)
+        return false;
+    if (d->reason != FLAGSHM_SPLIT) {
+        d->slot = FLAGSHM_NO_SLOT;
+        d->slot_generation = 0;
+    } else if (arm == 0 && d->bucket < c->shadow &&
+               !flagshm_shadow_(c->map, c->heap, c->arms + c->map->arm_stride, d)) {
+        return false;
+    }
+    return arm == guess || flagshm_serve_(c->map, c->heap, c->arms + (size_t)arm * c->map->arm_stride, d);
+}
+
+/* Decides by the user's hash: force list, share, weights. False where the words make no sense. *is_stale in:
+ * look at the heartbeat; out: it has stopped. */
+FLAGSHM_INLINE_ bool flagshm_split_(struct flagshm_case_ *c, bool *is_stale, struct flagshm_decision *d)
+{
+    const unsigned char *r = c->record;
+    struct flagshm_hashing_ hashing;
+    uint32_t words[4], guess;
+    bool is_sound, is_plain;
+
+    /* MD5 is one long chain and leaves most of the processor idle: so what can be done without its result is
+     * done in its midst. The arm that is more likely served is filled in, and taken back for the others: so no
+     * load hangs on the hash. */
+    flagshm_hash_begin_(&hashing, r, c->id);
+    if (FLAGSHM_UNLIKELY_(!flagshm_frame_(c)))
+        return false;
+    if (*is_stale)
+        *is_stale = flagshm_is_stale_(c->map);
+    guess = c->share > 50000;
+    flagshm_describe_(c, c->share, d);
+    d->reason = FLAGSHM_SPLIT;
+    d->arm = guess;
+    d->slot = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, slot));
+    d->slot_generation = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, slot_generation));
+    c->shadow = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, shadow_mpct));
+    is_plain = c->arm_count == 2 && (c->force_count | c->shadow) == 0;
+    is_sound = flagshm_serve_(c->map, c->heap, c->arms + (size_t)guess * c->map->arm_stride, d);
+    flagshm_hash_end_(&hashing, r, words);
+
+    d->bucket = flagshm_bucket_(words);
+    if (FLAGSHM_LIKELY_(is_plain && (d->bucket < c->share) == (guess != 0)))
+        return is_sound;
+    return flagshm_settle_(c, words, guess, d) && is_sound;
+}
+
 /* Decides by one record, in the order that the contract gives: switches, dead-man rule, force list, missing
  * id, static share, split. Returns false where the words make no sense; the caller then finds out whether
- * they moved meanwhile or are damaged. *is_stale in: look at the heartbeat in any case; out: it has stopped. */
-FLAGSHM_INLINE_ bool flagshm_judge_(const struct flagshm_map_ *map, const unsigned char *bank,
-                                    const unsigned char *r, uint64_t seq, const struct flagshm_key_ *id,
-                                    bool *is_stale, struct flagshm_decision *d)
+ * they moved meanwhile or are damaged. *is_stale as for flagshm_split_. */
+FLAGSHM_INLINE_ bool flagshm_judge_(struct flagshm_case_ *c, uint64_t seq, bool *is_stale,
+                                    struct flagshm_decision *d)
 {
-    uint32_t switches = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, switches));
-    uint32_t share = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, rollout_mpct));
-    uint32_t arms_offset = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, arms_offset)) & ~7u;
-    uint32_t force_count = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, force_count));
-    uint32_t arm_count = flagshm_load16_(r + offsetof(struct flagshm_flag_entry, arm_count));
-    const unsigned char *heap = bank + map->heap_offset, *arms = heap + arms_offset;
-    uint32_t bucket = FLAGSHM_NO_BUCKET, slot = FLAGSHM_NO_SLOT, generation = 0, arm = 0;
-    bool looks = *is_stale, is_sound;
+    const struct flagshm_key_ *id = c->id;
+    bool is_all_control = (seq & FLAGSHM_SEQ_ALL_CONTROL) != 0;
+    enum flagshm_reason reason = FLAGSHM_STATIC;
+    uint32_t share, arm = 0;
 
-    *is_stale = false;
-    if (FLAGSHM_UNLIKELY_(arm_count - 2 > 6 || share > 100000 ||
-                          arms_offset + (uint64_t)arm_count * map->arm_stride > map->heap_bytes))
-        return false;
-    if (FLAGSHM_UNLIKELY_((switches & FLAGSHM_SWITCH_STALE_CONTROL) != 0))
-        *is_stale = flagshm_is_stale_(map);
-
-    if (FLAGSHM_UNLIKELY_((seq & FLAGSHM_SEQ_ALL_CONTROL) != 0 || (switches & FLAGSHM_SWITCH_OFF) != 0)) {
-        flagshm_describe_(bank, r, 0, id, d);
-        d->reason = FLAGSHM_DISABLED;
-        if ((seq & FLAGSHM_SEQ_ALL_CONTROL) != 0)
-            memcpy(d->stage, "killed", 7);
-        is_sound = flagshm_serve_(map, heap, arms, d);
-    } else if (FLAGSHM_UNLIKELY_(*is_stale)) {
-        flagshm_describe_(bank, r, 0, id, d);
-        d->reason = FLAGSHM_STALE;
-        is_sound = flagshm_serve_(map, heap, arms, d);
+    c->switches = flagshm_load32_(c->record + offsetof(struct flagshm_flag_entry, switches));
+    c->force_count = flagshm_load32_(c->record + offsetof(struct flagshm_flag_entry, force_count));
+    if (FLAGSHM_UNLIKELY_(is_all_control || (c->switches & FLAGSHM_SWITCH_OFF) != 0)) {
+        reason = FLAGSHM_DISABLED;
+    } else if (FLAGSHM_UNLIKELY_((c->switches & FLAGSHM_SWITCH_STALE_CONTROL) != 0 &&
+                                 flagshm_is_stale_(c->map))) {
+        reason = FLAGSHM_STALE;
+        *is_stale = true;
     } else if (FLAGSHM_UNLIKELY_(id->length - 1 >= FLAGSHM_ID_MAX)) {
-        flagshm_describe_(bank, r, share, id, d);
-        d->reason = id->length == 0 ? FLAGSHM_TARGETING_KEY_MISSING : FLAGSHM_GENERAL;
-        d->value_hash = 0;
-        d->value_bytes = 0;
-        d->value[0] = '\0';
-        d->model[0] = '\0';
-        memcpy(d->arm_name, "control", 8);
-        is_sound = true;
-    } else if ((switches & FLAGSHM_SWITCH_HASH) == 0 && FLAGSHM_LIKELY_(force_count == 0)) {
-        flagshm_describe_(bank, r, share, id, d);
-        d->reason = FLAGSHM_STATIC;
-        arm = share == 100000;
-        is_sound = flagshm_serve_(map, heap, arms + (size_t)arm * map->arm_stride, d);
-    } else {
-        struct flagshm_hashing_ hashing;
-        uint32_t words[4], guess = share > 50000, shadow;
-        int forced = -1;
-
-        /* MD5 is one long chain and leaves most of the processor idle: so what can be done without its result
-         * is done in its midst, the arm that is more likely served included. */
-        flagshm_hash_begin_(&hashing, r, id);
-        if (looks)
-            *is_stale = flagshm_is_stale_(map);
-        flagshm_describe_(bank, r, share, id, d);
-        is_sound = flagshm_serve_(map, heap, arms + (size_t)guess * map->arm_stride, d);
-        shadow = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, shadow_mpct));
-        slot = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, slot));
-        generation = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, slot_generation));
-        d->reason = FLAGSHM_SPLIT;
-        flagshm_hash_end_(&hashing, r, words);
-        looks = false;
-        bucket = flagshm_bucket_(words);
-        arm = bucket < share;
-        if (FLAGSHM_UNLIKELY_(arm_count > 2) && arm != 0)
-            arm = flagshm_pick_(map, arms, arm_count,
-                                flagshm_load32_(r + offsetof(struct flagshm_flag_entry, weight_sum)), words);
-        if (FLAGSHM_UNLIKELY_(force_count != 0))
-            forced = flagshm_forced_(map, bank,
-                                     flagshm_load32_(r + offsetof(struct flagshm_flag_entry, force_offset)),
-                                     force_count, words);
-        if (FLAGSHM_UNLIKELY_(forced >= 0 || (switches & FLAGSHM_SWITCH_HASH) == 0)) {
-            d->reason = forced >= 0 ? FLAGSHM_TARGETING_MATCH : FLAGSHM_STATIC;
-            arm = forced >= 0 ? (uint32_t)forced : share == 100000;
-            bucket = forced >= 0 ? bucket : FLAGSHM_NO_BUCKET;
-            slot = FLAGSHM_NO_SLOT;
-            generation = 0;
-        } else if (FLAGSHM_UNLIKELY_(bucket < shadow) && arm == 0) {
-            is_sound = flagshm_shadow_(map, heap, arms + map->arm_stride, d) && is_sound;
-        }
-        if (FLAGSHM_UNLIKELY_(arm >= arm_count))
-            return false;
-        if (arm != guess)
-            is_sound = flagshm_serve_(map, heap, arms + (size_t)arm * map->arm_stride, d) && is_sound;
+        reason = id->length == 0 ? FLAGSHM_TARGETING_KEY_MISSING : FLAGSHM_GENERAL;
+    } else if ((c->switches & FLAGSHM_SWITCH_HASH) != 0 || FLAGSHM_UNLIKELY_(c->force_count != 0)) {
+        return flagshm_split_(c, is_stale, d);
     }
-    if (looks)
-        *is_stale = flagshm_is_stale_(map);
+    if (*is_stale)
+        *is_stale = flagshm_is_stale_(c->map);
+    if (FLAGSHM_UNLIKELY_(!flagshm_frame_(c)))
+        return false;
+    share = c->share;
+    if (FLAGSHM_LIKELY_(reason == FLAGSHM_STATIC))
+        arm = share == 100000;
+    else if (reason < FLAGSHM_FLAG_NOT_FOUND)
+        share = 0;
+    flagshm_describe_(c, share, d);
+    d->reason = reason;
     d->arm = arm;
-    d->bucket = bucket;
-    d->slot = slot;
-    d->slot_generation = generation;
-    return is_sound;
+    d->bucket = FLAGSHM_NO_BUCKET;
+    d->slot = FLAGSHM_NO_SLOT;
+    d->slot_generation = 0;
+    if (FLAGSHM_UNLIKELY_(is_all_control))
+        memcpy(d->stage, "killed", 7);
+    if (FLAGSHM_LIKELY_(reason < FLAGSHM_FLAG_NOT_FOUND))
+        return flagshm_serve_(c->map, c->heap, c->arms + (size_t)arm * c->map->arm_stride, d);
+    d->value_hash = 0;
+    d->value_bytes = 0;
+    d->value[0] = '\0';
+    d->model[0] = '\0';
+    memcpy(d->arm_name, "control", 8);
+    return true;
 }
 
 /* Where a flag stands in a bank; with a reference, its place is remembered while seq stands still. */
 FLAGSHM_INLINE_ const unsigned char *flagshm_record_at_(const struct flagshm_map_ *map, uint64_t seq,
-                                                        struct flagshm_ref *ref, uint64_t hash,
-                                                        const char *name, size_t bytes)
+                                                        struct flagshm_ref *ref, uint64_t hash)
 {
     const unsigned char *record;
     if (ref != NULL && FLAGSHM_LIKELY_(ref->map_ == map && ref->seq_ == seq))
         return ref->record_;
-    record = flagshm_find_(map, map->bank[seq & 1], hash, name, bytes);
+    record = flagshm_find_(map, map->bank[seq & 1], hash, NULL, 0);
     if (ref != NULL) {
         ref->map_ = NULL; /* until seq is seen to stand still */
+        ref->has_pct_ = 0;
         ref->record_ = record;
         ref->seq_ = seq;
     }
     return record;
 }
 
-/* The one decision function behind the public ones. */
-static __attribute__((noinline, unused)) enum flagshm_reason
-flagshm_decide_in_(struct flagshm *fs, struct flagshm_ref *ref, const char *name, size_t name_bytes,
-                   uint64_t name_hash, const char *id, struct flagshm_decision *d)
+/* The one decision function behind the public ones, compiled once for names and once for references. */
+FLAGSHM_INLINE_ enum flagshm_reason flagshm_decide_in_(struct flagshm *fs, struct flagshm_ref *ref,
+                                                       uint64_t name_hash, const char *id,
+                                                       struct flagshm_decision *d)
 {
     struct flagshm_map_ *map = __atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE);
     struct flagshm_key_ key;
     bool looks = ref == NULL || (++ref->checks_ & 255) == 0;
     enum flagshm_reason reason = FLAGSHM_GENERAL;
+    uint64_t segment_id = 0, version = 0;
     int tries;
 
     key.bytes = (const unsigned char *)id;
@@ -1459,15 +1527,21 @@ flagshm_decide_in_(struct flagshm *fs, struct flagshm_ref *ref, const char *name
     if (FLAGSHM_UNLIKELY_(map == NULL) && (map = flagshm_newer_(fs, NULL)) == NULL)
         return flagshm_nothing_(d, FLAGSHM_NOT_READY, name_hash, &key, 0, 0);
     for (tries = 0; tries < FLAGSHM_RETRIES_MAX; tries++) {
-        uint64_t seq = flagshm_seq_acquire_(map), version;
-        const unsigned char *record = flagshm_record_at_(map, seq, ref, name_hash, name, name_bytes);
+        uint64_t seq = flagshm_seq_acquire_(map);
+        struct flagshm_case_ c;
         bool is_stale = looks, is_sound = false;
 
-        d->segment_id = map->segment_id;
-        d->flag_hash = name_hash;
-        if (FLAGSHM_LIKELY_(record != NULL))
-            is_sound = flagshm_judge_(map, map->bank[seq & 1], record, seq, &key, &is_stale, d);
-        version = flagshm_load64_(map->bank[seq & 1] + offsetof(struct flagshm_bank, version));
+        c.map = map;
+        c.bank = map->bank[seq & 1];
+        c.record = flagshm_record_at_(map, seq, ref, name_hash);
+        c.id = &key;
+        c.flag_hash = name_hash;
+        if (FLAGSHM_LIKELY_(c.record != NULL))
+            is_sound = flagshm_judge_(&c, seq, &is_stale, d);
+        if (FLAGSHM_UNLIKELY_(!is_sound)) {
+            is_stale = is_stale && flagshm_is_stale_(map);
+            version = flagshm_load64_(c.bank + offsetof(struct flagshm_bank, version));
+        }
         if (FLAGSHM_UNLIKELY_(flagshm_seq_again_(map) != seq))
             continue;
         if (ref != NULL)
@@ -1481,15 +1555,20 @@ flagshm_decide_in_(struct flagshm *fs, struct flagshm_ref *ref, const char *name
         }
         if (FLAGSHM_LIKELY_(is_sound))
             return d->reason;
-        reason = record == NULL ? FLAGSHM_FLAG_NOT_FOUND : FLAGSHM_GENERAL;
-        return flagshm_nothing_(d, reason, name_hash, &key, map->segment_id, version);
+        reason = c.record == NULL ? FLAGSHM_FLAG_NOT_FOUND : FLAGSHM_GENERAL;
+        segment_id = map->segment_id;
+        break;
     }
-    return flagshm_nothing_(d, reason, name_hash, &key, map->segment_id, 0);
+    return flagshm_nothing_(d, reason, name_hash, &key, segment_id, segment_id ? version : 0);
+}
+static __attribute__((noinline, unused)) enum flagshm_reason
+flagshm_decide_named_(struct flagshm *fs, uint64_t name_hash, const char *id, struct flagshm_decision *d)
+{
+    return flagshm_decide_in_(fs, NULL, name_hash, id, d);
 }
 
 /* The share served now, for flagshm_rollout_pct. */
-FLAGSHM_INLINE_ double flagshm_share_in_(struct flagshm *fs, struct flagshm_ref *ref, const char *name,
-                                         size_t name_bytes, uint64_t name_hash)
+FLAGSHM_INLINE_ double flagshm_share_in_(struct flagshm *fs, struct flagshm_ref *ref, uint64_t name_hash)
 {
     struct flagshm_map_ *map = __atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE);
     bool looks = ref == NULL || (++ref->checks_ & 255) == 0;
@@ -1499,9 +1578,10 @@ FLAGSHM_INLINE_ double flagshm_share_in_(struct flagshm *fs, struct flagshm_ref 
         return -1.0;
     for (tries = 0; tries < FLAGSHM_RETRIES_MAX; tries++) {
         uint64_t seq = flagshm_seq_acquire_(map);
-        const unsigned char *record = flagshm_record_at_(map, seq, ref, name_hash, name, name_bytes);
+        const unsigned char *record = flagshm_record_at_(map, seq, ref, name_hash);
         uint32_t switches = 0, share = 0;
         bool is_stale = false;
+        double pct = -1.0;
 
         if (record != NULL) {
             switches = flagshm_load32_(record + offsetof(struct flagshm_flag_entry, switches));
@@ -1520,12 +1600,18 @@ FLAGSHM_INLINE_ double flagshm_share_in_(struct flagshm *fs, struct flagshm_ref 
                 continue;
             }
         }
-        if (record == NULL)
-            return -1.0;
-        if (FLAGSHM_UNLIKELY_((seq & FLAGSHM_SEQ_ALL_CONTROL) != 0 || (switches & FLAGSHM_SWITCH_OFF) != 0 ||
-                              (is_stale && (switches & FLAGSHM_SWITCH_STALE_CONTROL) != 0)))
-            return 0.0;
-        return share > 100000 ? 0.0 : (double)share / 1000.0;
+        if (record != NULL)
+            pct = 0.0;
+        if (FLAGSHM_LIKELY_((seq & FLAGSHM_SEQ_ALL_CONTROL) == 0 && (switches & FLAGSHM_SWITCH_OFF) == 0 &&
+                            !(is_stale && (switches & FLAGSHM_SWITCH_STALE_CONTROL) != 0) &&
+                            share <= 100000 && record != NULL))
+            pct = (double)share / 1000.0;
+        if (ref != NULL) { /* nothing but seq can change it then */
+            ref->pct_ = pct;
+            ref->has_pct_ =
+                (seq & FLAGSHM_SEQ_RETIRED) == 0 && (switches & FLAGSHM_SWITCH_STALE_CONTROL) == 0;
+        }
+        return pct;
     }
     return 0.0;
 }
@@ -1625,31 +1711,28 @@ FLAGSHM_API_ enum flagshm_reason flagshm_decide(struct flagshm *fs, const char *
                                                 struct flagshm_decision *d)
 {
     const char *name = flag != NULL ? flag : "";
-    size_t bytes = strlen(name);
-    return flagshm_decide_in_(fs, NULL, name, bytes, flagshm_hash64_(name, bytes, 0), id, d);
+    return flagshm_decide_named_(fs, flagshm_hash64_(name, strlen(name), 0), id, d);
 }
 
 /* Looks a flag up once, for a hot path. 0, or -ENOENT where there is no such flag now, or -EINVAL where the
- * name can be none (NULL, empty, over 64 bytes). After 0 and -ENOENT the reference is good for ever: it
- * follows every publish. It must be used with this handle only. */
+ * name can be none (NULL, empty, over 64 bytes). After 0 and -ENOENT the reference is good until flagshm_close:
+ * it follows every publish, deletion, kill and new segment. It must be used with this handle only. */
 FLAGSHM_API_ int flagshm_resolve(struct flagshm *fs, const char *flag, struct flagshm_ref *ref)
 {
     size_t bytes = flag != NULL ? strlen(flag) : 0;
     memset(ref, 0, sizeof *ref);
     if (bytes == 0 || bytes > FLAGSHM_NAME_MAX)
         return -EINVAL;
-    memcpy(ref->name_, flag, bytes);
-    ref->name_bytes_ = (uint32_t)bytes;
     ref->hash_ = flagshm_hash64_(flag, bytes, 0);
-    return flagshm_share_in_(fs, ref, ref->name_, bytes, ref->hash_) < 0 ? -ENOENT : 0;
+    return flagshm_share_in_(fs, ref, ref->hash_) < 0 ? -ENOENT : 0;
 }
 
 /* flagshm_decide for a resolved flag: the name's hash and search are saved. One thread at a time for each
  * reference. */
-FLAGSHM_API_ enum flagshm_reason flagshm_decide_ref(struct flagshm *fs, struct flagshm_ref *ref,
-                                                    const char *id, struct flagshm_decision *d)
+static __attribute__((noinline, unused)) enum flagshm_reason
+flagshm_decide_ref(struct flagshm *fs, struct flagshm_ref *ref, const char *id, struct flagshm_decision *d)
 {
-    return flagshm_decide_in_(fs, ref, ref->name_, ref->name_bytes_, ref->hash_, id, d);
+    return flagshm_decide_in_(fs, ref, ref->hash_, id, d);
 }
 
 /* Does this user get a variant? False on every doubt. */
@@ -1664,18 +1747,20 @@ FLAGSHM_API_ bool flagshm_in_variant(struct flagshm *fs, const char *flag, const
  * stale; -1.0 where the flag is unknown. Nothing is hashed but the name. */
 FLAGSHM_API_ double flagshm_rollout_pct(struct flagshm *fs, const char *flag)
 {
-    size_t bytes = flag != NULL ? strlen(flag) : 0;
-    if (bytes == 0 || bytes > FLAGSHM_NAME_MAX)
-        return -1.0;
-    return flagshm_share_in_(fs, NULL, flag, bytes, flagshm_hash64_(flag, bytes, 0));
+    const char *name = flag != NULL ? flag : "";
+    return flagshm_share_in_(fs, NULL, flagshm_hash64_(name, strlen(name), 0));
 }
 
 /* The same for a resolved flag. */
 FLAGSHM_API_ double flagshm_rollout_pct_ref(struct flagshm *fs, struct flagshm_ref *ref)
 {
-    if (FLAGSHM_UNLIKELY_(ref->name_bytes_ == 0))
-        return -1.0;
-    return flagshm_share_in_(fs, ref, ref->name_, ref->name_bytes_, ref->hash_);
+    const struct flagshm_map_ *map = __atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE);
+    if (FLAGSHM_LIKELY_(ref->has_pct_ != 0 && ref->map_ == map && ref->seq_ == flagshm_seq_acquire_(map) &&
+                        ((ref->checks_ + 1) & 255) != 0)) {
+        ref->checks_++;
+        return ref->pct_;
+    }
+    return flagshm_share_in_(fs, ref, ref->hash_);
 }
 
 /* The model to call for this user: the served arm's, or `fallback` on every error and where the arm names

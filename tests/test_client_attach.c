@@ -469,11 +469,18 @@ Test(client_attach, orphan_is_left_by_every_kind_of_question, .init = begin, .fi
     cr_assert_eq(unlink(fix.path), 0);
 
     leave_orphan();
-    ref.checks_ = 0;
     cr_assert_eq(flagshm_resolve(&fs, "g", &ref), 0);
     for (i = 0; i < 256; i++)
         (void)flagshm_decide_ref(&fs, &ref, "always-the-same", &d);
     cr_expect_eq(d.arm, 0, "a reference, after 256 decisions");
+    flagshm_close(&fs);
+    cr_assert_eq(unlink(fix.path), 0);
+
+    leave_orphan();
+    cr_assert_eq(flagshm_resolve(&fs, "g", &ref), 0);
+    for (i = 0; i < 255; i++)
+        cr_assert_eq(flagshm_rollout_pct_ref(&fs, &ref), i < 254 ? 100.0 : 0.0, "share of a reference, %d",
+                     i);
     flagshm_close(&fs);
     cr_assert_eq(unlink(fix.path), 0);
 

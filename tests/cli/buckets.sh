@@ -28,16 +28,29 @@ def seed_in(flag, user, pct):  # the program that users have today, as it stands
     return int(hashlib.md5(f"{flag}:{user}".encode("utf-8", "surrogateescape")).hexdigest(), 16) % 100 < pct
 
 
-def id_hash(data):  # written from the header's description, not from its code
+def id_hash(data, seed=1):  # written from the header's description, not from its code
     mix1, mix2 = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93
 
     def fold(a, b):
         return (a * b & MASK) ^ (a * b >> 64)
 
-    value = ((1 ^ mix2) + len(data) * mix1) & MASK
-    for at in range(0, len(data), 8):
-        word = int.from_bytes(data[at:at + 8], "little")
-        value = (fold(value ^ word, mix1) + word) & MASK
+    def pair(value, a, b):
+        return (fold(a ^ mix1, b ^ value) + (b ^ value)) & MASK
+
+    def word(part):
+        return int.from_bytes(part, "little")
+
+    value, rest = ((seed ^ mix2) + len(data) * mix1) & MASK, data
+    while len(rest) > 16:
+        value, rest = pair(value, word(rest[:8]), word(rest[8:16])), rest[16:]
+    if len(rest) >= 8:
+        value = pair(value, word(rest[:8]), word(rest[-8:]))
+    elif len(rest) >= 4:
+        value = pair(value, word(rest[:4]), word(rest[-4:]))
+    elif rest:
+        value = pair(value, rest[0] | rest[len(rest) // 2] << 8 | rest[-1] << 16, 0)
+    else:
+        value = pair(value, 0, 0)
     return fold(value ^ (value >> 32), mix2)
 
 
