@@ -69,6 +69,13 @@ void flagctl_note(const struct flagctl *ctl, cJSON *result, const char *format, 
     (void)cJSON_AddItemToArray(list, cJSON_CreateString(text));
 }
 
+int flagctl_result(struct flagctl *ctl, cJSON *result)
+{
+    if (cJSON_GetObjectItemCaseSensitive(result, "warnings") == NULL)
+        (void)cJSON_AddArrayToObject(result, "warnings");
+    return flagctl_json(ctl, result);
+}
+
 int flagctl_edit_fail(const struct flagctl *ctl, const char *path, int code,
                       const struct flagshm_error *error)
 {

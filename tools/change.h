@@ -16,6 +16,9 @@ const char *flagctl_again(const struct flagctl *ctl, char out[2048], const char 
 void flagctl_note(const struct flagctl *ctl, cJSON *result, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Prints a result with -o json: flagctl_json, and "warnings" is there also where it is empty. Takes over `result`. */
+int flagctl_result(struct flagctl *ctl, cJSON *result);
+
 /* Says what flagshm_edit_... found wrong with `path`; returns the exit code. */
 int flagctl_edit_fail(const struct flagctl *ctl, const char *path, int code,
                       const struct flagshm_error *error);

@@ -72,6 +72,26 @@ static void print_events(struct flagctl *ctl, const cJSON *events)
     flagctl_table_print(ctl, table);
 }
 
+/* Numbers came through a double; they are printed as whole numbers all the same, not as 1.8e+15. */
+static void keep_whole(cJSON *event, const char *key)
+{
+    char number[24];
+
+    if (number_of(event, key, number)[0] != '\0')
+        (void)cJSON_ReplaceItemInObjectCaseSensitive(event, key, cJSON_CreateRaw(number));
+}
+
+static int print_json(struct flagctl *ctl, cJSON *events)
+{
+    cJSON *event;
+
+    for (event = events != NULL ? events->child : NULL; event != NULL; event = event->next) {
+        keep_whole(event, "file_rev");
+        keep_whole(event, "version");
+    }
+    return flagctl_json(ctl, events != NULL ? events : cJSON_CreateArray());
+}
+
 static int history_run(struct flagctl *ctl, int argc, char **argv)
 {
     const char *limit_text = flagctl_option(ctl, "limit");
@@ -101,7 +121,7 @@ static int history_run(struct flagctl *ctl, int argc, char **argv)
     events = cJSON_DetachItemFromObjectCaseSensitive(answer, "events");
     cJSON_Delete(answer);
     if (ctl->is_json)
-        return flagctl_json(ctl, events != NULL ? events : cJSON_CreateArray());
+        return print_json(ctl, events);
     if (cJSON_GetArraySize(events) == 0)
         (void)fprintf(ctl->out, argc > 0 ? "nothing is known of %s\n" : "the journal is empty\n",
                       argc > 0 ? argv[0] : "");

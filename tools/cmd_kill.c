@@ -36,6 +36,8 @@ static int done(struct flagctl *ctl, struct kill *k, const char *by, bool alread
     }
     if (k->flag != NULL)
         (void)cJSON_AddStringToObject(k->result, "flag", k->flag);
+    else
+        (void)cJSON_AddNullToObject(k->result, "flag");
     (void)cJSON_AddBoolToObject(k->result, "all", k->flag == NULL);
     (void)cJSON_AddBoolToObject(k->result, "already", already);
     (void)cJSON_AddStringToObject(k->result, "by", by);
@@ -253,7 +255,7 @@ static int kill_run(struct flagctl *ctl, int argc, char **argv)
     cJSON_Delete(request);
     cJSON_Delete(answer);
     if (code == FLAGCTL_OK && ctl->is_json)
-        return flagctl_json(ctl, k.result);
+        return flagctl_result(ctl, k.result);
     cJSON_Delete(k.result);
     return code;
 }

@@ -149,7 +149,7 @@ static int restore_run(struct flagctl *ctl, int argc, char **argv)
     code = put_back(ctl, &r, path, text);
     free(text);
     if (code == FLAGCTL_OK && ctl->is_json)
-        return flagctl_json(ctl, r.result);
+        return flagctl_result(ctl, r.result);
     cJSON_Delete(r.result);
     return code;
 }

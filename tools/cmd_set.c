@@ -216,7 +216,7 @@ static int set_run(struct flagctl *ctl, int argc, char **argv)
     flagshm_edit_free(&s.edit);
     flagshm_edit_close(&s.file);
     if (code == FLAGCTL_OK && ctl->is_json)
-        return flagctl_json(ctl, s.result);
+        return flagctl_result(ctl, s.result);
     cJSON_Delete(s.result);
     return code;
 }
@@ -249,8 +249,9 @@ const struct flagctl_command flagctl_set_command = {
         "something, 7\n"
         "somebody else changed the file meanwhile (nothing was written), 1 the file cannot be changed.\n\n"
         "JSON: {\"flag\", \"file\", \"old_pct\", \"new_pct\", \"is_cap\", \"changed\", \"dry_run\", "
-        "\"undo\", \"served\", \"version\",\n"
-        "  \"latency_ms\", \"served_pct\", \"why\", \"warnings\": []}; the last six where they apply",
+        "\"warnings\": [],\n"
+        "  \"undo\", \"served\", \"version\", \"latency_ms\", \"served_pct\", \"why\"}; the last six where "
+        "they apply",
     .options = set_options,
     .min_arguments = 2,
     .max_arguments = 2,

@@ -25,6 +25,8 @@ static int done(struct flagctl *ctl, struct unkill *u, const char *by, bool alre
     }
     if (u->flag != NULL)
         (void)cJSON_AddStringToObject(u->result, "flag", u->flag);
+    else
+        (void)cJSON_AddNullToObject(u->result, "flag");
     (void)cJSON_AddBoolToObject(u->result, "all", u->flag == NULL);
     (void)cJSON_AddBoolToObject(u->result, "already", already);
     (void)cJSON_AddStringToObject(u->result, "by", by);
@@ -152,7 +154,7 @@ static int unkill_run(struct flagctl *ctl, int argc, char **argv)
     cJSON_Delete(request);
     cJSON_Delete(answer);
     if (code == FLAGCTL_OK && ctl->is_json)
-        return flagctl_json(ctl, u.result);
+        return flagctl_result(ctl, u.result);
     cJSON_Delete(u.result);
     return code;
 }

@@ -137,7 +137,7 @@ expect_exit 2 "$flagctl" kill a --all
 case_ "kill --all and unkill --all"
 expect_exit 0 "$flagctl" kill --all
 expect_exit 0 "$flagctl" kill --all -o json
-expect "true true" "$(jq -r '"\(.all) \(.already)"' <<<"$output")"
+expect "null true true 0" "$(jq -r '"\(.flag) \(.all) \(.already) \(.warnings | length)"' <<<"$output")"
 expect_exit 1 "$flagctl" in b anyone
 expect_exit 0 "$flagctl" unkill --all
 expect_exit 0 "$flagctl" in b anyone
@@ -338,6 +338,16 @@ expect "kill $(id -un) for the record" "$kind_of_kill"
 expect_exit 0 "$flagctl" history a --limit 1
 expect_match "unkill +a" "$output"
 expect_exit 2 "$flagctl" history --limit 0
+
+case_ "history: versions are whole numbers for machines, every digit of them"
+for _ in 1 2 3 4 5; do
+    expect_exit 0 "$flagctl" kill a
+    expect_exit 0 "$flagctl" unkill a
+done
+is_journalled() { "$flagctl" history -o json | grep -q "\"version\":$(version)[,}]"; }
+wait_until is_journalled
+expect_exit 0 "$flagctl" history -o json --limit 40
+grep -q 'version":[0-9]*[eE.]' <<<"$output" && fail "a version is printed as a fraction: $output"
 last_rev() { "$flagctl" list -o json | jq -r .file_rev; }
 
 case_ "diff: value by value, whatever the order of keys and the white space"
