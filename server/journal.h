@@ -58,6 +58,9 @@ void flagshm_journal_health(struct flagshm_journal *journal, char *text, size_t 
  * just queued, and is given up after 300 ms. NULL: it cannot be read now (also where the disk has not answered the thread for a
  * second: then it is not asked). */
 cJSON *flagshm_journal_history(struct flagshm_journal *journal, const char *flag, size_t limit);
+/* For the start: who was killed by the journal's word, an object of flag ("": all) and "kill" or "unkill", the last that was said of
+ * it. NULL: it cannot be read now. */
+cJSON *flagshm_journal_last_words(struct flagshm_journal *journal);
 /* The text of an accepted file by its revision, with a NUL behind it; malloc'ed, NULL where there is none, or as above. */
 char *flagshm_journal_text(struct flagshm_journal *journal, uint64_t file_rev, size_t *bytes);
 

@@ -221,6 +221,32 @@ cJSON *flagshm_journal_history(struct flagshm_journal *journal, const char *flag
     return events;
 }
 
+cJSON *flagshm_journal_last_words(struct flagshm_journal *journal)
+{
+    uint64_t deadline_ns;
+    sqlite3 *db = begin_question(journal, &deadline_ns);
+    sqlite3_stmt *statement = NULL;
+    cJSON *words = NULL;
+    int code = SQLITE_ERROR;
+
+    if (db != NULL) /* with one max(), the other columns are those of its row */
+        code = sqlite3_prepare_v2(db,
+                                  "SELECT ifnull(flag, ''), kind, max(id) FROM event WHERE kind IN ('kill', "
+                                  "'unkill') GROUP BY flag",
+                                  -1, &statement, NULL);
+    if (code == SQLITE_OK)
+        words = cJSON_CreateObject();
+    while (words != NULL && (code = sqlite3_step(statement)) == SQLITE_ROW)
+        (void)cJSON_AddStringToObject(words, (const char *)sqlite3_column_text(statement, 0),
+                                      (const char *)sqlite3_column_text(statement, 1));
+    if (code != SQLITE_DONE) {
+        cJSON_Delete(words);
+        words = NULL;
+    }
+    end_question(journal, db, statement, code);
+    return words;
+}
+
 /* ---- texts ---- */
 
 char *flagshm_journal_text(struct flagshm_journal *journal, uint64_t file_rev, size_t *bytes)

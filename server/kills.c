@@ -294,6 +294,26 @@ int flagshm_kills_erase(const char *state_dir, const char *flag, struct flagshm_
     return code;
 }
 
+void flagshm_kills_why(const char *state_dir, const char *flag, char *why, size_t room)
+{
+    const char *name = file_name(flag, NULL);
+    int state_fd, dir_fd = name != NULL ? open_kills(state_dir, &state_fd) : -EINVAL, fd;
+    ssize_t bytes = 0;
+
+    why[0] = '\0';
+    if (dir_fd < 0)
+        return;
+    fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd >= 0) {
+        bytes = read(fd, why, room - 1);
+        (void)close(fd);
+    }
+    why[bytes > 0 ? bytes : 0] = '\0';
+    why[strcspn(why, "\n")] = '\0';
+    (void)close(dir_fd);
+    (void)close(state_fd);
+}
+
 uint64_t flagshm_kills_stamp(const char *state_dir)
 {
     struct timespec now;

@@ -31,6 +31,9 @@ int flagshm_kills_write(const char *state_dir, const char *flag, const char *why
                         struct flagshm_error *error);
 int flagshm_kills_erase(const char *state_dir, const char *flag, struct flagshm_error *error); /* absent: 0 */
 
+/* The line that was kept in the file: at most room - 1 bytes; "" where there is none. */
+void flagshm_kills_why(const char *state_dir, const char *flag, char *why, size_t room);
+
 /* Moves when STATE/kills is written to; 0: no such directory. A server whose socket did not answer finds so the kills
  * that a tool wrote beside it: take the stamp, then load; load again when it is another. In ns; during the first 100 ms after a change
  * each call gives another one, since file times are too coarse to tell two changes of that while apart. */

@@ -30,6 +30,8 @@ struct flagshm_publisher {
     struct flagshm_journal *journal;
     struct flagshm_disk *disk;
     struct flagshm_kills kills;
+    struct flagshm_kills unwritten; /* of these, what did not reach the disk: tried again */
+    unsigned beats_unwritten;
     struct flagshm_flagfile good;
     bool has_good;
     const char *state_dir, *file_path;
@@ -87,6 +89,8 @@ int flagshm_publisher_kill(struct flagshm_publisher *p, const char *flag, const 
 int flagshm_publisher_unkill(struct flagshm_publisher *p, const char *flag, const char *user,
                              const char *reason);
 bool flagshm_publisher_is_killed(const struct flagshm_publisher *p, const char *flag);
+/* The disk refused to keep a kill: it is asked again, each few beats, until it does or the kill is taken back. */
+void flagshm_publisher_unwritten(struct flagshm_publisher *p, const char *flag);
 /* Applies the deletions that were held. 0; -EALREADY: none are. */
 int flagshm_publisher_accept(struct flagshm_publisher *p, const char *user);
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define BEATS_UNLOCKED_MAX 3
+#define BEATS_OF_RETRY     5 /* between two tries to write down what the disk refused */
 
 bool flagshm_publisher_is_killed(const struct flagshm_publisher *p, const char *flag)
 {
@@ -88,10 +89,11 @@ int flagshm_publisher_unkill(struct flagshm_publisher *p, const char *flag, cons
     if (!flagshm_publisher_is_killed(p, flag))
         return flag == NULL || is_known(p, flag) ? -EALREADY : -ENOENT;
     if (flag == NULL) {
-        p->kills.all = false;
+        p->kills.all = p->unwritten.all = false;
         flagshm_segment_set_all_control(&p->segment, false);
     } else {
         flagshm_kills_remove(&p->kills, flag);
+        flagshm_kills_remove(&p->unwritten, flag);
         if (p->has_good)
             result = flagshm_publisher_publish(p);
     }
@@ -111,12 +113,66 @@ static void write_kill(struct flagshm_publisher *p, const char *flag, const char
                     flag != NULL ? flag : "every flag");
 }
 
+void flagshm_publisher_unwritten(struct flagshm_publisher *p, const char *flag)
+{
+    if (flag == NULL)
+        p->unwritten.all = p->kills.all;
+    else if (flagshm_kills_has(&p->kills, flag))
+        (void)flagshm_kills_insert(&p->unwritten, flag, strlen(flag));
+}
+
+static void write_again(struct flagshm_publisher *p)
+{
+    static const char why[] = "killed while the state directory could not be written";
+    struct flagshm_kills now = p->unwritten;
+    size_t i;
+
+    if ((now.count == 0 && !now.all) || ++p->beats_unwritten % BEATS_OF_RETRY != 0)
+        return;
+    memset(&p->unwritten, 0, sizeof p->unwritten);
+    for (i = 0; i < now.count; i++)
+        write_kill(p, now.names[i], why);
+    if (now.all)
+        write_kill(p, NULL, why);
+    flagshm_kills_free(&now);
+}
+
+/* ---- what was said to others ---- */
+
+/* Who, and what else, from the line that a kill file keeps: "killed by ann: it hurts", or what flagctl writes where no server answers,
+ * "killed by ann with flagctl, no server answered, at TIME: it hurts". */
+static void read_why(const struct flagshm_publisher *p, const char *flag, char user[64], char detail[600])
+{
+    static const char begin[] = "killed by ";
+    char line[600];
+    const char *who, *end, *reason;
+
+    flagshm_kills_why(p->state_dir, flag, line, sizeof line);
+    (void)snprintf(user, 64, "flagctl");
+    (void)snprintf(detail, 600, "%s", line);
+    if (strncmp(line, begin, sizeof begin - 1) != 0)
+        return;
+    who = line + sizeof begin - 1;
+    reason = strstr(who, ": ");
+    if (reason == NULL)
+        return;
+    end = strstr(who, " with ");
+    if (end == NULL || end > reason)
+        end = reason;
+    (void)snprintf(user, 64, "%.*s", (int)(end - who), who);
+    if (end == reason)
+        (void)snprintf(detail, 600, "%s", reason + 2);
+    else
+        (void)snprintf(detail, 600, "%s (%.*s)", reason + 2, (int)(reason - end - 1), end + 1);
+}
+
 /* What a tool wrote into STATE/kills beside us: while we were stopped or mute. Only added to: a word of ours that did not reach the
  * disk must not be lifted by its absence there. */
 static void take_outside_kills(struct flagshm_publisher *p)
 {
     struct flagshm_kills now = {0};
     struct flagshm_error error;
+    char user[64], detail[600];
     size_t i;
 
     if (flagshm_kills_load(&now, p->state_dir, &error) != 0) {
@@ -124,10 +180,14 @@ static void take_outside_kills(struct flagshm_publisher *p)
         return;
     }
     for (i = 0; i < now.count; i++)
-        if (!flagshm_kills_has(&p->kills, now.names[i]))
-            (void)flagshm_publisher_kill(p, now.names[i], "flagctl", "written beside the server");
-    if (now.all && !p->kills.all)
-        (void)flagshm_publisher_kill(p, NULL, "flagctl", "written beside the server");
+        if (!flagshm_kills_has(&p->kills, now.names[i])) {
+            read_why(p, now.names[i], user, detail);
+            (void)flagshm_publisher_kill(p, now.names[i], user, detail);
+        }
+    if (now.all && !p->kills.all) {
+        read_why(p, NULL, user, detail);
+        (void)flagshm_publisher_kill(p, NULL, user, detail);
+    }
     flagshm_kills_free(&now);
 }
 
@@ -179,6 +239,7 @@ int flagshm_publisher_beat(struct flagshm_publisher *p, struct flagshm_error *er
         p->kills_stamp = stamp;
         take_outside_kills(p);
     }
+    write_again(p);
     return 0;
 }
 
@@ -192,6 +253,42 @@ static void adopt_kill(void *context, const char *name, size_t bytes)
         return;
     (void)flagshm_kills_insert(&p->kills, flag, strlen(flag));
     write_kill(p, flag, "found killed in the table that was adopted");
+}
+
+/* A kill of which the journal does not know yet. */
+static void tell_kill(struct flagshm_publisher *p, const cJSON *words, const char *flag)
+{
+    const char *word =
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(words, flag != NULL ? flag : ""));
+    char user[64], detail[600];
+
+    if (word != NULL && strcmp(word, "kill") == 0)
+        return;
+    read_why(p, flag, user, detail);
+    flagshm_journal_event(p->journal, flagshm_realtime_ns(), "kill", flag, user, detail);
+}
+
+/* What was killed and taken back while no server ran belongs into the history too, with its author. */
+static void tell_of_kills(struct flagshm_publisher *p)
+{
+    cJSON *words = flagshm_journal_last_words(p->journal);
+    const cJSON *word;
+    size_t i;
+
+    if (words == NULL)
+        return;
+    for (i = 0; i < p->kills.count; i++)
+        tell_kill(p, words, p->kills.names[i]);
+    if (p->kills.all)
+        tell_kill(p, words, NULL);
+    for (word = words->child; word != NULL; word = word->next) {
+        const char *flag = word->string[0] != '\0' ? word->string : NULL;
+
+        if (strcmp(word->valuestring, "kill") == 0 && !flagshm_publisher_is_killed(p, flag))
+            flagshm_journal_event(p->journal, flagshm_realtime_ns(), "unkill", flag, NULL,
+                                  "taken back while no server ran");
+    }
+    cJSON_Delete(words);
 }
 
 void flagshm_publisher_gather_kills(struct flagshm_publisher *p)
@@ -214,4 +311,5 @@ void flagshm_publisher_gather_kills(struct flagshm_publisher *p)
     if (p->kills.all || p->kills.count > 0)
         flagshm_log(FLAGSHM_LOG_NOTICE, "killed: %zu flags%s", p->kills.count,
                     p->kills.all ? ", and all by `kill --all`" : "");
+    tell_of_kills(p);
 }

@@ -113,6 +113,7 @@ void flagshm_publisher_close(struct flagshm_publisher *p)
         flagshm_journal_close(p->journal);
     flagshm_segment_close(&p->segment);
     flagshm_kills_free(&p->kills);
+    flagshm_kills_free(&p->unwritten);
     flagshm_flagfile_free(&p->good);
     flagshm_publisher_forget_faults(p);
     free(p->text);

@@ -287,8 +287,10 @@ void flagshm_verbs_disk_done(struct flagshm_verbs *verbs, const struct flagshm_d
     else {
         answer = agree(verbs);
         cJSON_AddBoolToObject(answer, "durable", job->result == 0);
-        if (job->result != 0)
+        if (job->result != 0) {
             cJSON_AddStringToObject(answer, "warning", job->error.text);
+            flagshm_publisher_unwritten(verbs->publisher, job->flag[0] != '\0' ? job->flag : NULL);
+        }
     }
     if (job->ticket != 0)
         flagshm_control_reply(verbs->control, job->ticket, answer);

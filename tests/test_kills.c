@@ -105,6 +105,12 @@ Test(kills, reason_is_kept_as_one_line, .init = begin, .fini = end)
     cr_assert_str_eq(line, "by ann: it hurts \n");
     cr_assert_null(fgets(line, sizeof line, in));
     (void)fclose(in);
+    flagshm_kills_why(state, "f", line, sizeof line);
+    cr_assert_str_eq(line, "by ann: it hurts ");
+    flagshm_kills_why(state, "f", line, 7);
+    cr_assert_str_eq(line, "by ann");
+    flagshm_kills_why(state, "g", line, sizeof line);
+    cr_assert_str_eq(line, "");
     cr_assert_eq(stat(beside("kills"), &object), 0);
     cr_assert_eq(object.st_mode & 0777, 0700);
 }

@@ -397,6 +397,88 @@ Test(publisher, kills_written_beside_a_mute_server_are_taken_up_and_a_lost_file_
     tear_down(&place);
 }
 
+static void expect_last_word(struct place *place, const char *flag, const char *kind, const char *user,
+                             const char *detail)
+{
+    cJSON *events = flagshm_journal_history(place->publisher.journal, flag, 1), *event;
+
+    cr_assert_not_null(events);
+    event = cJSON_GetArrayItem(events, 0);
+    cr_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(event, "kind")), kind);
+    if (user != NULL)
+        cr_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(event, "user")), user);
+    cr_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(event, "detail")), detail);
+    cJSON_Delete(events);
+}
+
+static size_t count_history(struct place *place, const char *flag)
+{
+    cJSON *events = flagshm_journal_history(place->publisher.journal, flag, 100);
+    size_t count = (size_t)cJSON_GetArraySize(events);
+
+    cJSON_Delete(events);
+    return count;
+}
+
+Test(publisher, kills_said_while_no_server_ran_are_in_the_history_once_with_their_author)
+{
+    static const char line[] =
+        "killed by ann with flagctl, no server answered, at 2026-11-25T01:00:00Z: it hurts";
+    struct place place;
+    struct flagshm_error error = {{0}};
+    int i;
+
+    set_up(&place);
+    take(&place, FILE_OF(FLAG("a", "50")));
+    stop(&place);
+    cr_assert_eq(flagshm_kills_write(place.state, "a", line, &error), 0, "%s", error.text);
+    for (i = 0; i < 3; i++) {
+        start(&place);
+        expect_last_word(&place, "a", "kill", "ann",
+                         "it hurts (with flagctl, no server answered, at 2026-11-25T01:00:00Z)");
+        cr_assert_eq(count_history(&place, "a"), 1, "each start told it again");
+        stop(&place);
+    }
+    cr_assert_eq(flagshm_kills_erase(place.state, "a", &error), 0, "%s", error.text);
+    for (i = 0; i < 2; i++) {
+        start(&place);
+        expect_last_word(&place, "a", "unkill", NULL, "taken back while no server ran");
+        cr_assert_eq(count_history(&place, "a"), 2);
+        stop(&place);
+    }
+    start(&place);
+    take(&place, FILE_OF(FLAG("a", "50")));
+    cr_assert_eq(flagshm_kills_write(place.state, "a", "killed by bob: too slow", &error), 0);
+    beat(&place);
+    expect_last_word(&place, "a", "kill", "bob", "too slow");
+    tear_down(&place);
+}
+
+Test(publisher, a_kill_that_the_disk_refused_is_written_down_when_it_can)
+{
+    struct place place;
+    struct flagshm_kills now;
+    struct flagshm_error error = {{0}};
+    int i;
+
+    set_up(&place);
+    take(&place, FILE_OF(FLAG("a", "50") "," FLAG("b", "50")));
+    cr_assert_eq(flagshm_publisher_kill(&place.publisher, "a", "root", NULL), 0);
+    cr_assert_eq(flagshm_publisher_kill(&place.publisher, "b", "root", NULL), 0);
+    flagshm_publisher_unwritten(&place.publisher, "a");
+    flagshm_publisher_unwritten(&place.publisher, "b");
+    cr_assert_eq(flagshm_publisher_unkill(&place.publisher, "b", "root", NULL), 0);
+    for (i = 0; i < 10; i++) {
+        beat(&place);
+        wait_for_disk(&place);
+    }
+    cr_assert_eq(flagshm_kills_load(&now, place.state, &error), 0, "%s", error.text);
+    cr_assert(flagshm_kills_has(&now, "a"));
+    cr_assert_not(flagshm_kills_has(&now, "b"), "what was taken back came again");
+    flagshm_kills_free(&now);
+    tear_down(&place);
+}
+
 Test(publisher, all_control_switched_beside_the_server_is_taken_for_a_kill_of_everything)
 {
     struct place place;
