@@ -51,7 +51,8 @@ sed -n '/^# SYNOPSIS/,/^# SIGNALS/p' "$source_dir/server/man/flagshmd.8.scd" | g
 same "options of flagshmd and of flagshmd(8)" "$work/options" "$work/page_options"
 
 # flagshm(3): the functions of the header.
-sed -n 's/^FLAGSHM_API_ [^(]*\b\(flagshm_[a-z_]*[a-z]\)(.*/\1/p' "$source_dir/client/flagshm.h" >"$work/functions"
+# What a program may call: each function that is defined, whatever stands before it; names of inner ones end in "_".
+tr '\n' ' ' <"$source_dir/client/flagshm.h" | grep -oE '\bflagshm_[a-z_]*[a-z]\([^(){};]*\) \{' | sed 's/(.*//' >"$work/functions"
 sed -n '/^# SYNOPSIS/,/^# DESCRIPTION/p' "$source_dir/client/man/flagshm.3.scd" | grep -oE 'flagshm_[a-z_]+\(' | tr -d '(' >"$work/page_functions"
 same "functions of flagshm.h and of flagshm(3)" "$work/functions" "$work/page_functions"
 sed -n '/^enum flagshm_reason {/,/^}/p' "$source_dir/client/flagshm.h" | grep -oE 'FLAGSHM_[A-Z_]+' >"$work/reasons"
