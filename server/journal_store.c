@@ -4,6 +4,7 @@
  * writer. Texts of the flag file are stored once: an edit that is taken back refers to the text that is there already.
  */
 #include "server/journal_store.h"
+#include "client/flagshm.h"
 #include "server/directory.h"
 
 #include <errno.h>
@@ -344,17 +345,6 @@ int journal_store_check(struct journal_store *store, struct flagshm_error *error
 
 /* ---- writing ---- */
 
-/* FNV-1a. Where two texts meet in one hash the bytes decide. */
-static int64_t hash_of(const char *text, size_t bytes)
-{
-    uint64_t hash = UINT64_C(14695981039346656037);
-    size_t i;
-
-    for (i = 0; i < bytes; i++)
-        hash = (hash ^ (unsigned char)text[i]) * UINT64_C(1099511628211);
-    return (int64_t)hash;
-}
-
 static int bind_text_key(sqlite3_stmt *statement, int64_t hash, const struct journal_record *record)
 {
     int code = sqlite3_bind_int64(statement, 1, hash);
@@ -369,7 +359,8 @@ static int bind_text_key(sqlite3_stmt *statement, int64_t hash, const struct jou
 /* SQLITE_OK and the text's row. */
 static int put_text(struct journal_store *store, const struct journal_record *record, int64_t *id)
 {
-    int64_t hash = hash_of(record->text, record->text_bytes);
+    /* Where two texts meet in one hash the bytes decide. */
+    int64_t hash = (int64_t)flagshm_hash64_(record->text, record->text_bytes, 0);
     int code = bind_text_key(store->find_text, hash, record);
 
     if (code == SQLITE_OK)
