@@ -96,8 +96,11 @@ void flagshm_reader_arm(struct flagshm_reader *r, struct flagshm_spot value, str
     if (r->no_memory)
         return;
     arm->value_hash = flagshm_hash64_(arm->value, arm->value_bytes, 0);
-    arm->fingerprint =
-        flagshm_json_fingerprint(flagshm_spot_text(r, value), flagshm_spot_bytes(r, value), &r->scratch);
+    if (cJSON_IsString(value.node)) /* as it is spelled, not as it is served */
+        arm->fingerprint = flagshm_json_fingerprint_compact(flagshm_spot_text(r, value),
+                                                            flagshm_spot_bytes(r, value), &r->scratch);
+    else
+        arm->fingerprint = flagshm_json_fingerprint_compact(arm->value, arm->value_bytes, &r->scratch);
     r->no_memory = arm->fingerprint == 0;
 }
 

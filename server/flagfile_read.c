@@ -378,7 +378,9 @@ bool flagshm_reader_date(struct flagshm_reader *r, struct flagshm_spot spot, con
 
 static bool is_alphanumeric(char c)
 {
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+    unsigned char letter = (unsigned char)((c | 0x20) - 'a'), digit = (unsigned char)(c - '0');
+
+    return letter < 26 || digit < 10;
 }
 
 bool flagshm_is_name(const char *name, size_t length, size_t max_bytes, const char *others)

@@ -1,8 +1,7 @@
 /* json_fingerprint: what a value is, apart from its layout: the text without white space, and a hash that
  * does not see the order of keys. Both take text that the scanner has found sound, and look at nothing
  * twice but at each object's members. */
-#include "client/flagshm.h"
-#include "server/json_scan.h"
+#include "server/json_scan_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,10 +12,11 @@ static bool is_space(char c)
 }
 
 /* The byte behind the string that begins at `at`. */
-static const char *behind_string(const char *at)
+static const char *behind_string(const char *at, const char *end)
 {
-    for (at++; *at != '"'; at++)
-        at += *at == '\\';
+    at = flagshm_scan_plain(at + 1, end);
+    while (*at != '"')
+        at = flagshm_scan_plain(at + (*at == '\\' ? 2 : 1), end);
     return at + 1;
 }
 
@@ -27,7 +27,7 @@ size_t flagshm_json_compact(const char *text, size_t length, char *out)
 
     while (text < end) {
         if (*text == '"') {
-            behind = behind_string(text);
+            behind = behind_string(text, end);
             memcpy(out, text, (size_t)(behind - text));
             out += behind - text;
             text = behind;
@@ -39,6 +39,8 @@ size_t flagshm_json_compact(const char *text, size_t length, char *out)
     }
     return (size_t)(out - begin);
 }
+
+#define FEW_MEMBERS 12 /* on the stack, at each depth */
 
 struct member {
     const char *key, *value;
@@ -58,7 +60,7 @@ static const char *behind_value(const char *at, const char *end)
 
     while (at < end) {
         if (*at == '"') {
-            at = behind_string(at);
+            at = behind_string(at, end);
             continue;
         }
         if (*at == '{' || *at == '[')
@@ -90,42 +92,63 @@ static void put(struct sorted *s, const char *bytes, size_t length)
 
 static const char *put_value(struct sorted *s, const char *at, const char *end);
 
-/* The members of the compact object at `at`; NULL without memory. */
-static struct member *list_members(struct sorted *s, const char *at, const char *end, size_t *count)
+/* The members of the compact object at `at`: in `few` where they fit, else in memory of their own; NULL without memory. */
+static struct member *list_members(struct sorted *s, const char *at, const char *end,
+                                   struct member few[FEW_MEMBERS], size_t *count)
 {
-    struct member *members;
-    const char *scan = at + 1;
-    size_t n = 0, i;
+    struct member *members = few, *more;
+    size_t room = FEW_MEMBERS, n = 0;
 
-    while (*scan != '}') {
-        scan = behind_value(scan, end); /* ':' is no closer: this passes the key and its value */
-        scan += *scan == ',';
-        n++;
-    }
-    members = flagshm_arena_take(s->scratch, n * sizeof *members);
-    for (i = 0, scan = at + 1; members && i < n; i++) {
-        members[i].key = scan;
-        scan = behind_string(scan);
-        members[i].key_bytes = (size_t)(scan - members[i].key);
-        members[i].value = scan + 1;
-        scan = behind_value(scan, end) + 1;
+    for (at++; *at != '}'; n++) {
+        if (n == room) {
+            more = flagshm_arena_take(s->scratch, 2 * room * sizeof *more);
+            if (!more)
+                return NULL;
+            memcpy(more, members, n * sizeof *more);
+            members = more;
+            room *= 2;
+        }
+        members[n].key = at;
+        at = behind_string(at, end);
+        members[n].key_bytes = (size_t)(at - members[n].key);
+        members[n].value = ++at; /* behind the ':' */
+        at = behind_value(at, end);
+        at += *at == ',';
     }
     *count = n;
     return members;
 }
 
+/* Few are sorted by hand: qsort takes its time to begin. */
+static void sort_members(struct member *members, size_t count)
+{
+    size_t i, j;
+
+    if (count > FEW_MEMBERS) {
+        qsort(members, count, sizeof *members, compare_members);
+        return;
+    }
+    for (i = 1; i < count; i++) {
+        struct member member = members[i];
+
+        for (j = i; j > 0 && compare_members(&members[j - 1], &member) > 0; j--)
+            members[j] = members[j - 1];
+        members[j] = member;
+    }
+}
+
 static const char *put_object(struct sorted *s, const char *at, const char *end)
 {
+    struct member few[FEW_MEMBERS];
     size_t count, i;
-    struct member *members = list_members(s, at, end, &count);
+    struct member *members = list_members(s, at, end, few, &count);
     const char *behind = at + 1, *value_end;
 
     if (!members) {
         s->no_memory = true;
         return end;
     }
-    if (count > 1)
-        qsort(members, count, sizeof *members, compare_members);
+    sort_members(members, count);
     put(s, "{", 1);
     for (i = 0; i < count; i++) {
         if (i > 0)
@@ -161,32 +184,32 @@ static const char *put_value(struct sorted *s, const char *at, const char *end)
     return at + 1;
 }
 
-uint64_t flagshm_json_fingerprint(const char *text, size_t length, struct flagshm_arena *scratch)
+static uint64_t hash_of(const char *text, size_t length)
+{
+    uint64_t hash = flagshm_hash64_(text, length, 0);
+
+    return hash != 0 ? hash : 1;
+}
+
+uint64_t flagshm_json_fingerprint_compact(const char *compact, size_t length, struct flagshm_arena *scratch)
 {
     struct sorted s = {.scratch = scratch};
-    char *compact, *begin;
-    size_t bytes;
-    uint64_t hash;
+    char *begin;
 
-    while (length > 0 && is_space(*text)) {
-        text++;
-        length--;
-    }
-    while (length > 0 && is_space(text[length - 1]))
-        length--;
-    if (length > 0 && *text != '{' && *text != '[') {
-        hash = flagshm_hash64_(text, length, 0);
-        return hash != 0 ? hash : 1;
-    }
-    compact = flagshm_arena_take(scratch, length);
-    begin = flagshm_arena_take(scratch, length);
-    if (!compact || !begin)
+    if (length == 0 || (*compact != '{' && *compact != '['))
+        return hash_of(compact, length);
+    s.out = begin = flagshm_arena_take(scratch, length);
+    if (!begin)
         return 0;
-    bytes = flagshm_json_compact(text, length, compact);
-    s.out = begin;
-    put_value(&s, compact, compact + bytes);
-    if (s.no_memory)
-        return 0;
-    hash = flagshm_hash64_(begin, bytes, 0);
-    return hash != 0 ? hash : 1;
+    put_value(&s, compact, compact + length);
+    return s.no_memory ? 0 : hash_of(begin, (size_t)(s.out - begin));
+}
+
+uint64_t flagshm_json_fingerprint(const char *text, size_t length, struct flagshm_arena *scratch)
+{
+    char *compact = flagshm_arena_take(scratch, length);
+
+    return compact ? flagshm_json_fingerprint_compact(compact, flagshm_json_compact(text, length, compact),
+                                                      scratch)
+                   : 0;
 }

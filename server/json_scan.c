@@ -13,13 +13,7 @@ static bool value(struct flagshm_scan *s, size_t key_offset, size_t key_bytes);
 
 static void skip_space(struct flagshm_scan *s)
 {
-    while (s->at < s->length) {
-        char c = s->text[s->at];
-
-        if (c != ' ' && c != '\n' && c != '\r' && c != '\t')
-            return;
-        s->at++;
-    }
+    s->at = (size_t)(flagshm_scan_solid(s->text + s->at, s->text + s->length) - s->text);
 }
 
 static bool is_digit(struct flagshm_scan *s)
@@ -53,35 +47,10 @@ static uint32_t add_place(struct flagshm_scan *s)
     return (uint32_t)places->count++;
 }
 
-/* Non-zero where one of the 8 bytes cannot simply be passed over; the lowest such byte is marked exactly. */
-static uint64_t special_bytes(uint64_t word)
-{
-    const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones * 0x80;
-    uint64_t quote = word ^ ones * '"', backslash = word ^ ones * '\\';
-
-    return (word | ((word - ones * 0x20) & ~word) | ((quote - ones) & ~quote) |
-            ((backslash - ones) & ~backslash)) &
-           tops;
-}
-
 /* Moves over the bytes that stand for themselves: printable ASCII but for '"' and '\'. */
 static void skip_plain(struct flagshm_scan *s)
 {
-    size_t at = s->at;
-
-    while (s->length - at >= 8) {
-        uint64_t special = special_bytes(flagshm_get64_(s->text + at));
-
-        if (special != 0) {
-            s->at = at + (size_t)(__builtin_ctzll(special) >> 3);
-            return;
-        }
-        at += 8;
-    }
-    while (at < s->length && (unsigned char)s->text[at] >= 0x20 && (unsigned char)s->text[at] < 0x80 &&
-           s->text[at] != '"' && s->text[at] != '\\')
-        at++;
-    s->at = at;
+    s->at = (size_t)(flagshm_scan_plain(s->text + s->at, s->text + s->length) - s->text);
 }
 
 /* The four hexadecimal digits of a \u escape that begins at `at`; NOBODY where they are not. */

@@ -50,6 +50,8 @@ size_t flagshm_json_compact(const char *text, size_t length, char *out);
  * depth); numbers and strings as they are spelled. Equal for two texts that differ in key order and layout
  * alone. 0 only when out of memory. */
 uint64_t flagshm_json_fingerprint(const char *text, size_t length, struct flagshm_arena *scratch);
+/* The same of a text that is compact already. */
+uint64_t flagshm_json_fingerprint_compact(const char *compact, size_t length, struct flagshm_arena *scratch);
 
 /* Decodes the inside of a sound JSON string (without its quotes); `out` needs `length` bytes. Returns the
  * bytes written; no NUL is added. */

@@ -4,6 +4,7 @@
 #ifndef FLAGSHM_SERVER_JSON_SCAN_INTERNAL_H
 #define FLAGSHM_SERVER_JSON_SCAN_INTERNAL_H
 
+#include "client/flagshm.h"
 #include "server/json_scan.h"
 
 struct flagshm_scan {
@@ -22,6 +23,45 @@ static inline bool flagshm_scan_is_word(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
            c == '$' || c == '-' || c == '.' || c == '+';
+}
+
+/* Non-zero where one of the 8 bytes cannot simply be passed over inside a string; the lowest such byte is marked exactly. */
+static inline uint64_t flagshm_scan_special(uint64_t word)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones * 0x80;
+    uint64_t quote = word ^ ones * '"', backslash = word ^ ones * '\\';
+
+    return (word | ((word - ones * 0x20) & ~word) | ((quote - ones) & ~quote) |
+            ((backslash - ones) & ~backslash)) &
+           tops;
+}
+
+/* The first byte that does not stand for itself in a string: neither printable ASCII, nor '"', nor '\\'; or `end`. */
+static inline const char *flagshm_scan_plain(const char *at, const char *end)
+{
+    while (end - at >= 8) {
+        uint64_t special = flagshm_scan_special(flagshm_get64_(at));
+
+        if (special != 0)
+            return at + (__builtin_ctzll(special) >> 3);
+        at += 8;
+    }
+    while (at < end && (unsigned char)*at >= 0x20 && (unsigned char)*at < 0x80 && *at != '"' && *at != '\\')
+        at++;
+    return at;
+}
+
+/* The first byte that is no white space, or `end`. Most of it is indentation. */
+static inline const char *flagshm_scan_solid(const char *at, const char *end)
+{
+    const uint64_t blanks = UINT64_C(0x2020202020202020);
+
+    while (at < end && (*at == ' ' || *at == '\n' || *at == '\r' || *at == '\t')) {
+        at++;
+        while (end - at >= 8 && flagshm_get64_(at) == blanks)
+            at += 8;
+    }
+    return at;
 }
 
 /* Each of these adds the entry and returns false. */

@@ -250,10 +250,11 @@ static void record_arms(struct builder *b, struct flagshm_flag_entry *r, const s
         sum += i > 0 ? arm->weight : 0;
         entry.weight_end = sum;
         entry.name_offset = text_share(b, arm->name, name_bytes, flagshm_hash64_(arm->name, name_bytes, 0));
-        entry.model_offset =
-            text_share(b, arm->model, arm->model_bytes, flagshm_hash64_(arm->model, arm->model_bytes, 0));
-        entry.value_offset =
-            text_share(b, arm->value, arm->value_bytes, flagshm_hash64_(arm->value, arm->value_bytes, 0));
+        entry.model_offset = arm->model == arm->value /* a string names the model and is the value */
+                                 ? text_share(b, arm->model, arm->model_bytes, arm->value_hash)
+                                 : text_share(b, arm->model, arm->model_bytes,
+                                              flagshm_hash64_(arm->model, arm->model_bytes, 0));
+        entry.value_offset = text_share(b, arm->value, arm->value_bytes, arm->value_hash);
         if (!b->error)
             memcpy(b->heap + offset + i * sizeof entry, &entry, sizeof entry);
     }
