@@ -7,8 +7,8 @@ set -euo pipefail
 build=$(cd "${1:?usage: quickstart.sh BUILD_DIRECTORY}" && pwd)
 source_dir=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
-mkdir "$work/tmp"
-export TMPDIR=$work/tmp
+mkdir "$work/it's tmp" # a name that must be quoted where it is printed
+export TMPDIR="$work/it's tmp"
 pid=''
 clean_up() {
     [ -z "$pid" ] || kill "$pid" 2>/dev/null || true
@@ -77,6 +77,9 @@ wait "$pid" || code=$?
 [ "$code" = 0 ] || fail "--keep: exit code $code"
 grep '^export FLAGSHM_INSTANCE=\|^flagctl()' "$work/out" >"$work/use"
 bash -c ". '$work/use'; flagctl list" | grep -q new_summarizer_model || fail "--keep: the server does not answer"
+bash -c ". '$work/use'; flagctl set new_summarizer_model 25" >"$work/set" || fail "--keep: set: $(cat "$work/set")"
+bash -c ". '$work/use'; $(sed -n 's/^undo: //p' "$work/set")" >"$work/undone" 2>&1 || fail "--keep: undo: $(cat "$work/undone")"
+grep -q '25 % -> 5 %' "$work/undone" || fail "--keep: the undo does: $(cat "$work/undone")"
 server=$(sed -n 's/^kill \([0-9]*\);.*/\1/p' "$work/out")
 bash -c "$(grep '^kill ' "$work/out")" || fail "--keep: what it prints does not stop it"
 for _ in $(seq 100); do
