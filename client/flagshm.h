@@ -123,8 +123,8 @@ struct flagshm_decision {
     uint32_t slot_generation;
     uint32_t value_bytes; /* of the whole value, also where it does not fit below */
     bool shadow;          /* call shadow_model as well, in the background, and serve the answer of model */
-    char arm_name[32];    /* "control", "variant", or the variant's name; at most 31 bytes */
-    char model[128];      /* at most 127 bytes; empty on an error, or where the arm's value names no model */
+    __attribute__((aligned(8))) char arm_name[32]; /* "control", "variant", or the variant's name */
+    char model[128]; /* at most 127 bytes; empty on an error, or where the arm's value names no model */
     char shadow_model[128];
     char stage[32]; /* static-5pct, shadow-10pct, canary-5pct, ramp-25pct, full, rolled-back, killed, disabled
                      */
@@ -563,12 +563,16 @@ FLAGSHM_INLINE_ void flagshm_md5_put_(uint32_t m[2], uint64_t word)
 #endif
 }
 
-/* The first two of the four rounds over the block m. `at`: the state inside this block after its first `steps`
+struct flagshm_md5_state_ {
+    uint32_t a, b, c, d;
+};
+
+/* The four rounds over the block m, each by itself. `at`: the state inside this block after its first `steps`
  * (0...15) steps, which depend on the prefix alone; its four words are named as the step after them finds
  * them. */
-FLAGSHM_INLINE_ void flagshm_md5_rounds_12_(uint32_t at[4], unsigned steps, const uint32_t m[16])
+FLAGSHM_INLINE_ void flagshm_md5_round_1_(struct flagshm_md5_state_ *at, unsigned steps, const uint32_t m[16])
 {
-    uint32_t a = at[0], b = at[1], c = at[2], d = at[3];
+    uint32_t a = at->a, b = at->b, c = at->c, d = at->d;
     switch (steps) {
     default:
         FLAGSHM_MD5_F_(a, b, c, d, 0, 7, 0xd76aa478);
@@ -618,6 +622,14 @@ FLAGSHM_INLINE_ void flagshm_md5_rounds_12_(uint32_t at[4], unsigned steps, cons
     case 15:
         FLAGSHM_MD5_F_(b, c, d, a, 15, 22, 0x49b40821);
     }
+    at->a = a;
+    at->b = b;
+    at->c = c;
+    at->d = d;
+}
+FLAGSHM_INLINE_ void flagshm_md5_round_2_(struct flagshm_md5_state_ *at, const uint32_t m[16])
+{
+    uint32_t a = at->a, b = at->b, c = at->c, d = at->d;
     FLAGSHM_MD5_G_(a, b, c, d, 1, 5, 0xf61e2562);
     FLAGSHM_MD5_G_(d, a, b, c, 6, 9, 0xc040b340);
     FLAGSHM_MD5_G_(c, d, a, b, 11, 14, 0x265e5a51);
@@ -634,16 +646,15 @@ FLAGSHM_INLINE_ void flagshm_md5_rounds_12_(uint32_t at[4], unsigned steps, cons
     FLAGSHM_MD5_G_(d, a, b, c, 2, 9, 0xfcefa3f8);
     FLAGSHM_MD5_G_(c, d, a, b, 7, 14, 0x676f02d9);
     FLAGSHM_MD5_G_(b, c, d, a, 12, 20, 0x8d2a4c8a);
-    at[0] = a;
-    at[1] = b;
-    at[2] = c;
-    at[3] = d;
+    at->a = a;
+    at->b = b;
+    at->c = c;
+    at->d = d;
 }
 
-/* The last two rounds, from where the first two ended; and the chaining state after the block. */
-FLAGSHM_INLINE_ void flagshm_md5_rounds_34_(uint32_t chain[4], const uint32_t at[4], const uint32_t m[16])
+FLAGSHM_INLINE_ void flagshm_md5_round_3_(struct flagshm_md5_state_ *at, const uint32_t m[16])
 {
-    uint32_t a = at[0], b = at[1], c = at[2], d = at[3];
+    uint32_t a = at->a, b = at->b, c = at->c, d = at->d;
     FLAGSHM_MD5_H_(a, b, c, d, 5, 4, 0xfffa3942);
     FLAGSHM_MD5_H_(d, a, b, c, 8, 11, 0x8771f681);
     FLAGSHM_MD5_H_(c, d, a, b, 11, 16, 0x6d9d6122);
@@ -660,6 +671,16 @@ FLAGSHM_INLINE_ void flagshm_md5_rounds_34_(uint32_t chain[4], const uint32_t at
     FLAGSHM_MD5_H_(d, a, b, c, 12, 11, 0xe6db99e5);
     FLAGSHM_MD5_H_(c, d, a, b, 15, 16, 0x1fa27cf8);
     FLAGSHM_MD5_H_(b, c, d, a, 2, 23, 0xc4ac5665);
+    at->a = a;
+    at->b = b;
+    at->c = c;
+    at->d = d;
+}
+/* The last round, and the chaining state after the block. */
+FLAGSHM_INLINE_ void flagshm_md5_round_4_(uint32_t chain[4], const struct flagshm_md5_state_ *at,
+                                          const uint32_t m[16])
+{
+    uint32_t a = at->a, b = at->b, c = at->c, d = at->d;
     FLAGSHM_MD5_I_(a, b, c, d, 0, 6, 0xf4292244);
     FLAGSHM_MD5_I_(d, a, b, c, 7, 10, 0x432aff97);
     FLAGSHM_MD5_I_(c, d, a, b, 14, 15, 0xab9423a7);
@@ -686,14 +707,19 @@ FLAGSHM_INLINE_ void flagshm_md5_rounds_34_(uint32_t chain[4], const uint32_t at
 FLAGSHM_INLINE_ void flagshm_md5_block_(uint32_t chain[4], const uint32_t at[4], unsigned steps,
                                         const uint64_t block[8])
 {
-    uint32_t m[16], state[4];
+    struct flagshm_md5_state_ state;
+    uint32_t m[16];
     int i;
     for (i = 0; i < 8; i++)
         flagshm_md5_put_(m + 2 * i, block[i]);
-    for (i = 0; i < 4; i++)
-        state[i] = at[i];
-    flagshm_md5_rounds_12_(state, steps, m);
-    flagshm_md5_rounds_34_(chain, state, m);
+    state.a = at[0];
+    state.b = at[1];
+    state.c = at[2];
+    state.d = at[3];
+    flagshm_md5_round_1_(&state, steps, m);
+    flagshm_md5_round_2_(&state, m);
+    flagshm_md5_round_3_(&state, m);
+    flagshm_md5_round_4_(chain, &state, m);
 }
 
 #define FLAGSHM_MD5_INIT_                                                                                    \
@@ -780,19 +806,24 @@ FLAGSHM_INLINE_ void flagshm_md5_lay_(uint32_t m[20], size_t filled, uint64_t pr
 FLAGSHM_INLINE_ void flagshm_md5_id_(const struct flagshm_md5_prefix_ *prefix, const unsigned char *id,
                                      size_t id_bytes, uint32_t words[4])
 {
-    uint32_t chain[4], state[4], m[20];
+    struct flagshm_md5_state_ state;
+    uint32_t chain[4], m[20];
     size_t filled = prefix->bytes & 63u, i;
 
     if (FLAGSHM_LIKELY_(filled + id_bytes <= 55)) {
         for (i = 0; i < 8; i++)
             flagshm_md5_put_(m + 2 * i, prefix->pending[i]);
         flagshm_md5_lay_(m, filled, prefix->bytes, id, id_bytes);
-        for (i = 0; i < 4; i++) {
+        for (i = 0; i < 4; i++)
             chain[i] = prefix->start[i];
-            state[i] = prefix->state[i];
-        }
-        flagshm_md5_rounds_12_(state, (unsigned)filled / 4, m);
-        flagshm_md5_rounds_34_(chain, state, m);
+        state.a = prefix->state[0];
+        state.b = prefix->state[1];
+        state.c = prefix->state[2];
+        state.d = prefix->state[3];
+        flagshm_md5_round_1_(&state, (unsigned)filled / 4, m);
+        flagshm_md5_round_2_(&state, m);
+        flagshm_md5_round_3_(&state, m);
+        flagshm_md5_round_4_(chain, &state, m);
     } else {
         flagshm_md5_long_(prefix, id, id_bytes, chain);
     }
@@ -807,7 +838,7 @@ FLAGSHM_INLINE_ uint32_t flagshm_bucket_(const uint32_t w[4])
     uint32_t r =
         (uint32_t)(((uint64_t)w[0] * 50336u + (uint64_t)w[1] * 51616u + (uint64_t)w[2] * 67296u + w[3]) %
                    100000u);
-    return r % 100u * 1000u + r / 100u;
+    return r * 1000u - r / 100u * 99999u; /* with q = r / 100: (r - 100 q) * 1000 + q */
 }
 
 /* (h / 100000) % modulus, by long division; modulus >= 1. */
@@ -1159,14 +1190,14 @@ struct flagshm_key_ { /* who is asked for */
     size_t length; /* 0: missing */
 };
 
-FLAGSHM_INLINE_ uint64_t flagshm_key_hash_(const struct flagshm_key_ *id)
+FLAGSHM_INLINE_ uint64_t flagshm_key_hash_(struct flagshm_key_ id)
 {
-    return id->length != 0 ? flagshm_hash64_inline_(id->bytes, id->length, 1) : 0;
+    return id.length != 0 ? flagshm_hash64_inline_(id.bytes, id.length, 1) : 0;
 }
 
 /* Fills in what an answer without an arm's text has. */
 FLAGSHM_COLD_ enum flagshm_reason flagshm_nothing_(struct flagshm_decision *d, enum flagshm_reason reason,
-                                                   uint64_t flag_hash, const struct flagshm_key_ *id,
+                                                   uint64_t flag_hash, struct flagshm_key_ id,
                                                    uint64_t segment_id, uint64_t version)
 {
     memset(d, 0, sizeof *d);
@@ -1219,10 +1250,11 @@ FLAGSHM_COLD_ uint32_t flagshm_pick_(const struct flagshm_map_ *map, const unsig
     return arm;
 }
 
-/* Copies an arm's texts into a decision. False where the words make no sense: a mix of two tables, or damage.
- */
-FLAGSHM_INLINE_ bool flagshm_serve_(const struct flagshm_map_ *map, const unsigned char *heap,
-                                    const unsigned char *entry, struct flagshm_decision *d)
+/* flagshm_serve_ for texts of 32 bytes or more, and for those at the end of the heap. */
+static __attribute__((noinline, unused)) bool flagshm_serve_long_(const struct flagshm_map_ *map,
+                                                                  const unsigned char *heap,
+                                                                  const unsigned char *entry,
+                                                                  struct flagshm_decision *d)
 {
     uint32_t name = flagshm_load32_(entry + offsetof(struct flagshm_arm_entry, name_offset));
     uint32_t model = flagshm_load32_(entry + offsetof(struct flagshm_arm_entry, model_offset));
@@ -1231,9 +1263,7 @@ FLAGSHM_INLINE_ bool flagshm_serve_(const struct flagshm_map_ *map, const unsign
     uint32_t model_bytes = flagshm_load16_(entry + offsetof(struct flagshm_arm_entry, model_bytes));
     uint32_t value_bytes = flagshm_load32_(entry + offsetof(struct flagshm_arm_entry, value_bytes));
 
-    d->value_hash = flagshm_load64_(entry + offsetof(struct flagshm_arm_entry, value_hash));
-    d->value_bytes = value_bytes;
-    if (FLAGSHM_UNLIKELY_(value_bytes >= sizeof d->value)) {
+    if (value_bytes >= sizeof d->value) {
         value_bytes = 0;
         value = 0;
     }
@@ -1242,9 +1272,35 @@ FLAGSHM_INLINE_ bool flagshm_serve_(const struct flagshm_map_ *map, const unsign
            flagshm_text_(map, heap, value, value_bytes, d->value, sizeof d->value);
 }
 
+/* Copies an arm's texts into a decision: short ones, of any length, take one straight way. False where the words
+ * make no sense: a mix of two tables, or damage. */
+FLAGSHM_INLINE_ bool flagshm_serve_(const struct flagshm_map_ *map, const unsigned char *heap,
+                                    const unsigned char *entry, struct flagshm_decision *d)
+{
+    uint32_t name = flagshm_load32_(entry + offsetof(struct flagshm_arm_entry, name_offset)) & ~7u;
+    uint32_t model = flagshm_load32_(entry + offsetof(struct flagshm_arm_entry, model_offset)) & ~7u;
+    uint32_t value = flagshm_load32_(entry + offsetof(struct flagshm_arm_entry, value_offset)) & ~7u;
+    uint32_t name_bytes = flagshm_load16_(entry + offsetof(struct flagshm_arm_entry, name_bytes));
+    uint32_t model_bytes = flagshm_load16_(entry + offsetof(struct flagshm_arm_entry, model_bytes));
+    uint32_t value_bytes = flagshm_load32_(entry + offsetof(struct flagshm_arm_entry, value_bytes));
+    uint64_t room = map->heap_short;
+
+    d->value_hash = flagshm_load64_(entry + offsetof(struct flagshm_arm_entry, value_hash));
+    d->value_bytes = value_bytes;
+    if (FLAGSHM_UNLIKELY_((name_bytes | model_bytes | value_bytes) >= 32 || name > room || model > room ||
+                          value > room))
+        return flagshm_serve_long_(map, heap, entry, d);
+    flagshm_copy32_(d->arm_name, heap + name);
+    flagshm_copy32_(d->model, heap + model);
+    flagshm_copy32_(d->value, heap + value);
+    d->arm_name[name_bytes] = '\0';
+    d->model[model_bytes] = '\0';
+    d->value[value_bytes] = '\0';
+    return true;
+}
+
 /* The rare way to hash: an id that does not fit into the prefix's block. */
-FLAGSHM_COLD_ void flagshm_hash_long_(const unsigned char *r, const struct flagshm_key_ *id,
-                                      uint32_t chain[4])
+FLAGSHM_COLD_ void flagshm_hash_long_(const unsigned char *r, struct flagshm_key_ id, uint32_t chain[4])
 {
     struct flagshm_md5_prefix_ prefix;
     size_t i;
@@ -1256,28 +1312,27 @@ FLAGSHM_COLD_ void flagshm_hash_long_(const unsigned char *r, const struct flags
         prefix.pending[i] =
             flagshm_le64_(flagshm_load64_(r + offsetof(struct flagshm_flag_entry, pending) + 8 * i));
     prefix.bytes = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, prefix_bytes));
-    flagshm_md5_long_(&prefix, id->bytes, id->length, chain);
+    flagshm_md5_long_(&prefix, id.bytes, id.length, chain);
 }
 
-/* MD5 of a record's salt, ':' and an id, in two halves. */
-struct flagshm_hashing_ {
-    uint32_t m[20], state[4], chain[4];
-    bool is_long;
-};
-
-FLAGSHM_INLINE_ void flagshm_hash_begin_(struct flagshm_hashing_ *hashing, const unsigned char *r,
-                                         const struct flagshm_key_ *id)
+/* The beginning of MD5 over a record's salt, ':' and an id: lays the block m out and runs the first round. False
+ * where the id does not fit into the block: then the whole hash is done, and *at is what it ends with. */
+FLAGSHM_INLINE_ bool flagshm_hash_begin_(struct flagshm_md5_state_ *at, uint32_t m[20],
+                                         const unsigned char *r, struct flagshm_key_ id)
 {
     uint32_t prefix_bytes = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, prefix_bytes));
     size_t filled = prefix_bytes & 63u;
-    const unsigned char *at = r + offsetof(struct flagshm_flag_entry, md5_state);
+    const unsigned char *state = r + offsetof(struct flagshm_flag_entry, md5_state);
     const unsigned char *pending = r + offsetof(struct flagshm_flag_entry, pending);
-    uint32_t *m = hashing->m;
 
-    hashing->is_long = filled + id->length > 55;
-    if (FLAGSHM_UNLIKELY_(hashing->is_long)) {
-        flagshm_hash_long_(r, id, hashing->chain);
-        return;
+    if (FLAGSHM_UNLIKELY_(filled + id.length > 55)) {
+        uint32_t chain[4];
+        flagshm_hash_long_(r, id, chain);
+        at->a = chain[0];
+        at->b = chain[1];
+        at->c = chain[2];
+        at->d = chain[3];
+        return false;
     }
     flagshm_md5_put_(m, flagshm_le64_(flagshm_load64_(pending)));
     flagshm_md5_put_(m + 2, flagshm_le64_(flagshm_load64_(pending + 8)));
@@ -1286,32 +1341,13 @@ FLAGSHM_INLINE_ void flagshm_hash_begin_(struct flagshm_hashing_ *hashing, const
     flagshm_md5_put_(m + 8, flagshm_le64_(flagshm_load64_(pending + 32)));
     flagshm_md5_put_(m + 10, flagshm_le64_(flagshm_load64_(pending + 40)));
     flagshm_md5_put_(m + 12, flagshm_le64_(flagshm_load64_(pending + 48)));
-    flagshm_md5_lay_(m, filled, prefix_bytes, id->bytes, id->length);
-    hashing->state[0] = flagshm_load32_(at);
-    hashing->state[1] = flagshm_load32_(at + 4);
-    hashing->state[2] = flagshm_load32_(at + 8);
-    hashing->state[3] = flagshm_load32_(at + 12);
-    flagshm_md5_rounds_12_(hashing->state, (unsigned)filled / 4, m);
-}
-
-/* The digest as four big-endian words. */
-FLAGSHM_INLINE_ void flagshm_hash_end_(struct flagshm_hashing_ *hashing, const unsigned char *r,
-                                       uint32_t words[4])
-{
-    const unsigned char *start = r + offsetof(struct flagshm_flag_entry, md5_start);
-    uint32_t *chain = hashing->chain;
-
-    if (FLAGSHM_LIKELY_(!hashing->is_long)) {
-        chain[0] = flagshm_load32_(start);
-        chain[1] = flagshm_load32_(start + 4);
-        chain[2] = flagshm_load32_(start + 8);
-        chain[3] = flagshm_load32_(start + 12);
-        flagshm_md5_rounds_34_(chain, hashing->state, hashing->m);
-    }
-    words[0] = __builtin_bswap32(chain[0]);
-    words[1] = __builtin_bswap32(chain[1]);
-    words[2] = __builtin_bswap32(chain[2]);
-    words[3] = __builtin_bswap32(chain[3]);
+    flagshm_md5_lay_(m, filled, prefix_bytes, id.bytes, id.length);
+    at->a = flagshm_load32_(state);
+    at->b = flagshm_load32_(state + 4);
+    at->c = flagshm_load32_(state + 8);
+    at->d = flagshm_load32_(state + 12);
+    flagshm_md5_round_1_(at, (unsigned)filled / 4, m);
+    return true;
 }
 
 /* The model to call in the background, from the first variant. */
@@ -1329,7 +1365,7 @@ FLAGSHM_COLD_ bool flagshm_shadow_(const struct flagshm_map_ *map, const unsigne
 struct flagshm_case_ {
     const struct flagshm_map_ *map;
     const unsigned char *bank, *record, *heap, *arms;
-    const struct flagshm_key_ *id;
+    struct flagshm_key_ id;
     uint64_t flag_hash;
     uint32_t switches, force_count, share, arm_count, shadow;
 };
@@ -1372,9 +1408,9 @@ FLAGSHM_INLINE_ void flagshm_describe_(const struct flagshm_case_ *c, uint32_t s
 
 /* The rest of flagshm_split_, for who gets another arm than was guessed, and for flags with more to look at.
  * False where the words make no sense. */
-static __attribute__((noinline, unused)) bool flagshm_settle_(const struct flagshm_case_ *c,
-                                                              const uint32_t words[4], uint32_t guess,
-                                                              struct flagshm_decision *d)
+static __attribute__((noinline, unused)) bool flagshm_settle_far_(const struct flagshm_case_ *c,
+                                                                  const uint32_t words[4], uint32_t guess,
+                                                                  struct flagshm_decision *d)
 {
     const unsigned char *r = c->record;
     uint32_t arm = d->bucket < c->share;
@@ -1408,25 +1444,40 @@ static __attribute__((noinline, unused)) bool flagshm_settle_(const struct flags
     return arm == guess || flagshm_serve_(c->map, c->heap, c->arms + (size_t)arm * c->map->arm_stride, d);
 }
 
+/* Hands over copies, so that what the caller works with need not lie in memory. */
+FLAGSHM_INLINE_ bool flagshm_settle_(const struct flagshm_case_ *c, const uint32_t words[4], uint32_t guess,
+                                     struct flagshm_decision *d)
+{
+    struct flagshm_case_ copy = *c;
+    uint32_t w[4];
+    w[0] = words[0];
+    w[1] = words[1];
+    w[2] = words[2];
+    w[3] = words[3];
+    return flagshm_settle_far_(&copy, w, guess, d);
+}
+
 /* Decides by the user's hash: force list, share, weights. False where the words make no sense. *is_stale in:
  * look at the heartbeat; out: it has stopped. */
 FLAGSHM_INLINE_ bool flagshm_split_(struct flagshm_case_ *c, bool *is_stale, struct flagshm_decision *d)
 {
     const unsigned char *r = c->record;
-    struct flagshm_hashing_ hashing;
-    uint32_t words[4], guess;
-    bool is_sound, is_plain;
+    const unsigned char *start = r + offsetof(struct flagshm_flag_entry, md5_start);
+    struct flagshm_md5_state_ at;
+    uint32_t m[20], words[4], guess;
+    bool is_sound, is_plain, is_short;
 
     /* MD5 is one long chain and leaves most of the processor idle: so what can be done without its result is
-     * done in its midst. The arm that is more likely served is filled in, and taken back for the others: so no
-     * load hangs on the hash. */
-    flagshm_hash_begin_(&hashing, r, c->id);
+     * done in its midst, a third after each round: the processor looks only so far ahead, and more at one place
+     * would starve the chain. The arm that is more likely served is filled in, and taken back for the others: so
+     * no load hangs on the hash. */
+    is_short = flagshm_hash_begin_(&at, m, r, c->id);
     if (FLAGSHM_UNLIKELY_(!flagshm_frame_(c)))
         return false;
-    if (*is_stale)
-        *is_stale = flagshm_is_stale_(c->map);
     guess = c->share > 50000;
     flagshm_describe_(c, c->share, d);
+    if (FLAGSHM_LIKELY_(is_short))
+        flagshm_md5_round_2_(&at, m);
     d->reason = FLAGSHM_SPLIT;
     d->arm = guess;
     d->slot = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, slot));
@@ -1434,7 +1485,25 @@ FLAGSHM_INLINE_ bool flagshm_split_(struct flagshm_case_ *c, bool *is_stale, str
     c->shadow = flagshm_load32_(r + offsetof(struct flagshm_flag_entry, shadow_mpct));
     is_plain = c->arm_count == 2 && (c->force_count | c->shadow) == 0;
     is_sound = flagshm_serve_(c->map, c->heap, c->arms + (size_t)guess * c->map->arm_stride, d);
-    flagshm_hash_end_(&hashing, r, words);
+    if (FLAGSHM_LIKELY_(is_short))
+        flagshm_md5_round_3_(&at, m);
+    if (*is_stale)
+        *is_stale = flagshm_is_stale_(c->map);
+    words[0] = at.a;
+    words[1] = at.b;
+    words[2] = at.c;
+    words[3] = at.d;
+    if (FLAGSHM_LIKELY_(is_short)) {
+        words[0] = flagshm_load32_(start);
+        words[1] = flagshm_load32_(start + 4);
+        words[2] = flagshm_load32_(start + 8);
+        words[3] = flagshm_load32_(start + 12);
+        flagshm_md5_round_4_(words, &at, m);
+    }
+    words[0] = __builtin_bswap32(words[0]);
+    words[1] = __builtin_bswap32(words[1]);
+    words[2] = __builtin_bswap32(words[2]);
+    words[3] = __builtin_bswap32(words[3]);
 
     d->bucket = flagshm_bucket_(words);
     if (FLAGSHM_LIKELY_(is_plain && (d->bucket < c->share) == (guess != 0)))
@@ -1448,7 +1517,7 @@ FLAGSHM_INLINE_ bool flagshm_split_(struct flagshm_case_ *c, bool *is_stale, str
 FLAGSHM_INLINE_ bool flagshm_judge_(struct flagshm_case_ *c, uint64_t seq, bool *is_stale,
                                     struct flagshm_decision *d)
 {
-    const struct flagshm_key_ *id = c->id;
+    struct flagshm_key_ id = c->id;
     bool is_all_control = (seq & FLAGSHM_SEQ_ALL_CONTROL) != 0;
     enum flagshm_reason reason = FLAGSHM_STATIC;
     uint32_t share, arm = 0;
@@ -1461,8 +1530,8 @@ FLAGSHM_INLINE_ bool flagshm_judge_(struct flagshm_case_ *c, uint64_t seq, bool 
                                  flagshm_is_stale_(c->map))) {
         reason = FLAGSHM_STALE;
         *is_stale = true;
-    } else if (FLAGSHM_UNLIKELY_(id->length - 1 >= FLAGSHM_ID_MAX)) {
-        reason = id->length == 0 ? FLAGSHM_TARGETING_KEY_MISSING : FLAGSHM_GENERAL;
+    } else if (FLAGSHM_UNLIKELY_(id.length - 1 >= FLAGSHM_ID_MAX)) {
+        reason = id.length == 0 ? FLAGSHM_TARGETING_KEY_MISSING : FLAGSHM_GENERAL;
     } else if ((c->switches & FLAGSHM_SWITCH_HASH) != 0 || FLAGSHM_UNLIKELY_(c->force_count != 0)) {
         return flagshm_split_(c, is_stale, d);
     }
@@ -1525,7 +1594,7 @@ FLAGSHM_INLINE_ enum flagshm_reason flagshm_decide_in_(struct flagshm *fs, struc
     key.bytes = (const unsigned char *)id;
     key.length = id != NULL ? strlen(id) : 0;
     if (FLAGSHM_UNLIKELY_(map == NULL) && (map = flagshm_newer_(fs, NULL)) == NULL)
-        return flagshm_nothing_(d, FLAGSHM_NOT_READY, name_hash, &key, 0, 0);
+        return flagshm_nothing_(d, FLAGSHM_NOT_READY, name_hash, key, 0, 0);
     for (tries = 0; tries < FLAGSHM_RETRIES_MAX; tries++) {
         uint64_t seq = flagshm_seq_acquire_(map);
         struct flagshm_case_ c;
@@ -1534,7 +1603,7 @@ FLAGSHM_INLINE_ enum flagshm_reason flagshm_decide_in_(struct flagshm *fs, struc
         c.map = map;
         c.bank = map->bank[seq & 1];
         c.record = flagshm_record_at_(map, seq, ref, name_hash);
-        c.id = &key;
+        c.id = key;
         c.flag_hash = name_hash;
         if (FLAGSHM_LIKELY_(c.record != NULL))
             is_sound = flagshm_judge_(&c, seq, &is_stale, d);
@@ -1559,7 +1628,7 @@ FLAGSHM_INLINE_ enum flagshm_reason flagshm_decide_in_(struct flagshm *fs, struc
         segment_id = map->segment_id;
         break;
     }
-    return flagshm_nothing_(d, reason, name_hash, &key, segment_id, segment_id ? version : 0);
+    return flagshm_nothing_(d, reason, name_hash, key, segment_id, segment_id ? version : 0);
 }
 static __attribute__((noinline, unused)) enum flagshm_reason
 flagshm_decide_named_(struct flagshm *fs, uint64_t name_hash, const char *id, struct flagshm_decision *d)
@@ -1605,7 +1674,9 @@ FLAGSHM_INLINE_ double flagshm_share_in_(struct flagshm *fs, struct flagshm_ref 
         if (FLAGSHM_LIKELY_((seq & FLAGSHM_SEQ_ALL_CONTROL) == 0 && (switches & FLAGSHM_SWITCH_OFF) == 0 &&
                             !(is_stale && (switches & FLAGSHM_SWITCH_STALE_CONTROL) != 0) &&
                             share <= 100000 && record != NULL))
-            pct = (double)share / 1000.0;
+            pct = share == share / 1000u * 1000u
+                      ? (double)(share / 1000u) /* no division that is waited for */
+                      : (double)share / 1000.0;
         if (ref != NULL) { /* nothing but seq can change it then */
             ref->pct_ = pct;
             ref->has_pct_ =

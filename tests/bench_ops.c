@@ -78,12 +78,16 @@ void bench_run_share_name(void *context, size_t n)
     r->doubts += hang;
 }
 
-/* Something of every part of a decision that the next call can hang on. */
+/* Something of every part of a decision that the next call can hang on; what comes last is added last. */
 static inline size_t whole(const struct flagshm_decision *d)
 {
+    size_t early;
+
     __asm__ volatile("" : : "r"(d) : "memory"); /* every field has been written */
-    return d->bucket + (size_t)d->arm + (size_t)d->id_hash + (unsigned char)d->arm_name[0] +
-           (unsigned char)d->model[0] + (unsigned char)d->value[0] + (unsigned char)d->stage[0];
+    early = (size_t)d->arm + (size_t)d->id_hash + (unsigned char)d->arm_name[0] + (unsigned char)d->model[0] +
+            (unsigned char)d->value[0] + (unsigned char)d->stage[0];
+    __asm__("" : "+r"(early));
+    return early + d->bucket;
 }
 
 void bench_run_decide_name(void *context, size_t n)
