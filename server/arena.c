@@ -117,6 +117,22 @@ void flagshm_arena_reset(struct flagshm_arena *a)
     }
 }
 
+/* Behind the block that pieces are cut from, where there is one. */
+void flagshm_arena_join(struct flagshm_arena *a, struct flagshm_arena *other)
+{
+    struct flagshm_arena_block **end = a->head ? &a->head->next : &a->head, *block = other->head;
+
+    if (!block)
+        return;
+    while (block->next)
+        block = block->next;
+    block->next = *end;
+    *end = other->head;
+    a->bytes += other->bytes;
+    other->head = NULL;
+    other->bytes = 0;
+}
+
 void flagshm_arena_free(struct flagshm_arena *a)
 {
     struct flagshm_arena_block *block, *next;

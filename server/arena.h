@@ -20,7 +20,8 @@ void *flagshm_arena_take(struct flagshm_arena *a, size_t bytes);
 /* A copy with a NUL behind it; NULL: no memory. */
 char *flagshm_arena_copy(struct flagshm_arena *a, const char *bytes, size_t length);
 void flagshm_arena_reset(struct flagshm_arena *a); /* forgets all pieces, keeps the largest block */
-void flagshm_arena_free(struct flagshm_arena *a);  /* keeps nothing; the arena may be used again */
+void flagshm_arena_join(struct flagshm_arena *a, struct flagshm_arena *other); /* all that is in `other` */
+void flagshm_arena_free(struct flagshm_arena *a); /* keeps nothing; the arena may be used again */
 
 /* While entered, cJSON allocates from `a` on this thread and its frees are ignored; leave goes back to
  * malloc. Other threads go on with malloc meanwhile. What cJSON made from malloc must not be freed while

@@ -385,6 +385,7 @@ int flagshm_flagfile_parse(struct flagshm_flagfile *file, const char *text, size
 void flagshm_flagfile_free(struct flagshm_flagfile *file)
 {
     flagshm_arena_free(&file->arena);
+    flagshm_flagfile_base_drop(file->base);
     memset(file, 0, sizeof *file);
 }
 

@@ -256,6 +256,7 @@ void flagshm_reader_flag(struct flagshm_reader *r, struct flagshm_spot value,
     flag->text = flagshm_spot_text(r, value);
     flag->text_bytes = flagshm_spot_bytes(r, value);
     flag->offset = (size_t)(flag->text - r->text);
+    entry->key_offset = r->places.items[value.at].key_offset;
     if (!flagshm_is_flag_name(flag->name, flag->name_bytes))
         flagshm_reader_key_error(r, value,
                                  "a flag's name has 1..64 letters, digits, \"_\", \".\" or \"-\", the first "

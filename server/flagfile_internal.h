@@ -87,6 +87,7 @@ bool flagshm_is_name(const char *name, size_t length, size_t max_bytes, const ch
 /* ---- one file each ---- */
 void flagshm_reader_flag(struct flagshm_reader *r, struct flagshm_spot value,
                          struct flagshm_flagfile_entry *entry);
+void flagshm_flagfile_base_drop(struct flagshm_flagfile_base *base); /* one user less; NULL: nothing */
 /* Forgets all but what a broken entry still says. */
 void flagshm_entry_break(struct flagshm_flagfile_entry *entry);
 /* It is or will be between 0 and 100 %: its salt must be its own. */

@@ -351,6 +351,7 @@ static int merge(struct merging *m, bool accept, const struct flagshm_flagfile_o
     if (m->file->errors == 0 && !m->out->deletions_held) {
         m->out->good = *m->file; /* wholly good: the file is the good set */
         memset(&m->file->arena, 0, sizeof m->file->arena);
+        m->file->base = NULL;
         return 0;
     }
     error = settle_salts(m);

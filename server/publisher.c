@@ -250,7 +250,8 @@ enum flagshm_taken flagshm_publisher_take(struct flagshm_publisher *p, const cha
     struct flagshm_flagfile file;
     struct flagshm_diags diags = {0};
     enum flagshm_taken taken = FLAGSHM_TAKEN_UNUSABLE;
-    int error = flagshm_flagfile_parse(&file, text, bytes, &options, &diags);
+    int error =
+        flagshm_flagfile_parse_edit(&file, p->has_good ? &p->good : NULL, text, bytes, &options, &diags);
 
     if (error == -ENOMEM) {
         flagshm_error_set(&p->refusal, error, "no memory to read the file (%zu bytes); the table stays",

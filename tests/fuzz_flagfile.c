@@ -4,6 +4,7 @@
  * (all files of a directory that is named), so that the corpus and every find is an ordinary test. It must
  * neither crash nor break one of the promises that are asserted here. */
 #undef NDEBUG
+#include "client/flagshm.h"
 #include "server/json_scan.h"
 #include "server/lastgood.h"
 
@@ -115,6 +116,45 @@ static void check_merge(struct flagshm_flagfile *file)
     flagshm_diags_free(&diags);
 }
 
+/* Read as an edit of `before`, a text gives what it gives by itself. */
+static void check_edit(struct flagshm_flagfile *before, const char *text, size_t size)
+{
+    struct flagshm_flagfile whole, edit;
+    struct flagshm_diags faults = {0}, edit_faults = {0};
+    size_t i;
+    int result = flagshm_flagfile_parse(&whole, text, size, NULL, &faults);
+
+    assert(flagshm_flagfile_parse_edit(&edit, before, text, size, NULL, &edit_faults) == result);
+    assert(faults.errors == edit_faults.errors && faults.warnings == edit_faults.warnings);
+    assert(whole.is_usable == edit.is_usable && whole.count == edit.count);
+    for (i = 0; i < whole.count; i++) {
+        const struct flagshm_flag *a = &whole.entries[i].flag, *b = &edit.entries[i].flag;
+
+        assert(strcmp(a->name, b->name) == 0 && a->offset == b->offset && a->text_bytes == b->text_bytes);
+        assert(a->arm_count == b->arm_count && a->rollout_mpct == b->rollout_mpct);
+    }
+    flagshm_flagfile_free(&whole);
+    flagshm_flagfile_free(&edit);
+    flagshm_diags_free(&faults);
+    flagshm_diags_free(&edit_faults);
+}
+
+/* The text itself, and the text with one byte of its own elsewhere, as edits of it. */
+static void check_edits(struct flagshm_flagfile *file, const char *text, size_t size)
+{
+    uint64_t hash = flagshm_hash64_(text, size, 0);
+    char *other = malloc(size + 1);
+
+    assert(other);
+    memcpy(other, text, size);
+    check_edit(file, other, size);
+    if (size > 0) {
+        other[hash % size] = text[(hash >> 32) % size];
+        check_edit(file, other, size);
+    }
+    free(other);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const char *text = (const char *)data;
@@ -124,6 +164,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     check_scan(text, size);
     if (flagshm_flagfile_parse(&file, text, size, &options, &diags) == 0) {
+        check_entries(&file);
+        check_edits(&file, text, size);
         check_entries(&file);
         check_merge(&file);
     }
