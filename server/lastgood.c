@@ -340,20 +340,43 @@ static void count_choices(struct merging *m)
     }
 }
 
+/* Most edits: all is good, and the flags are those of before, in their order. */
+static bool has_same_names(const struct flagshm_flagfile *old, const struct flagshm_flagfile *file)
+{
+    size_t i;
+
+    if (!old || old->count != file->count || old->errors > 0)
+        return false;
+    for (i = 0; i < file->count; i++) {
+        const struct flagshm_flag *a = &old->entries[i].flag, *b = &file->entries[i].flag;
+
+        if (a->name != b->name && strcmp(a->name, b->name) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Wholly good: the file is the good set. */
+static int take_over(struct merging *m)
+{
+    m->out->good = *m->file;
+    memset(&m->file->arena, 0, sizeof m->file->arena);
+    m->file->base = NULL;
+    return 0;
+}
+
 static int merge(struct merging *m, bool accept, const struct flagshm_flagfile_options *options)
 {
     int error;
 
+    if (m->file->errors == 0 && has_same_names(m->old, m->file))
+        return take_over(m);
     if (!make_tables(m))
         return -ENOMEM;
     choose(m);
     hold_deletions(m, accept);
-    if (m->file->errors == 0 && !m->out->deletions_held) {
-        m->out->good = *m->file; /* wholly good: the file is the good set */
-        memset(&m->file->arena, 0, sizeof m->file->arena);
-        m->file->base = NULL;
-        return 0;
-    }
+    if (m->file->errors == 0 && !m->out->deletions_held)
+        return take_over(m);
     error = settle_salts(m);
     if (error)
         return error;
