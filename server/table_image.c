@@ -14,22 +14,37 @@ static struct flagshm_flag_entry *record_at(const struct flagshm_table *table, u
     return (struct flagshm_flag_entry *)(void *)(table->bytes + table->geometry.records_offset) + number;
 }
 
-uint64_t flagshm_table_hash(const struct flagshm_table *table)
+/* Four hashes side by side, each of every fourth word: one alone would wait for its multiplication at each word. */
+static void lanes_take(uint64_t lanes[4], const unsigned char *bytes, size_t words)
 {
-    const size_t words = sizeof(struct flagshm_flag_entry) / 8;
-    const size_t changed = offsetof(struct flagshm_flag_entry, changed_version) / 8;
-    uint64_t hash = flagshm_hash64_begin_(table->flag_count * words * 8, 0);
-    uint32_t i;
     size_t j;
 
-    for (i = 0; i < table->flag_count; i++) {
-        const unsigned char *record = (const unsigned char *)record_at(table, i);
+    for (; words >= 4; words -= 4, bytes += 32)
+        for (j = 0; j < 4; j++)
+            lanes[j] = flagshm_hash64_word_(lanes[j], flagshm_get64_(bytes + 8 * j));
+    for (j = 0; j < words; j++)
+        lanes[j] = flagshm_hash64_word_(lanes[j], flagshm_get64_(bytes + 8 * j));
+}
 
-        for (j = 0; j < words; j++)
-            hash = flagshm_hash64_word_(hash, j == changed ? 0 : flagshm_get64_(record + 8 * j));
-    }
-    return flagshm_hash64_(table->bytes + table->geometry.heap_offset, (size_t)table->heap_used,
-                           flagshm_hash64_end_(hash));
+uint64_t flagshm_table_hash(const struct flagshm_table *table)
+{
+    const size_t words = offsetof(struct flagshm_flag_entry, changed_version) / 8;
+    const unsigned char *heap = table->bytes + table->geometry.heap_offset;
+    size_t heap_words = (size_t)table->heap_used / 8, i;
+    uint64_t lanes[4], hash;
+
+    _Static_assert(offsetof(struct flagshm_flag_entry, changed_version) ==
+                       sizeof(struct flagshm_flag_entry) - 8,
+                   "what is left out is the last word");
+    for (i = 0; i < 4; i++)
+        lanes[i] = flagshm_hash64_begin_(table->flag_count, i);
+    for (i = 0; i < table->flag_count; i++)
+        lanes_take(lanes, (const unsigned char *)record_at(table, (uint32_t)i), words);
+    lanes_take(lanes, heap, heap_words);
+    hash = flagshm_hash64_(heap + 8 * heap_words, (size_t)table->heap_used % 8, table->heap_used);
+    for (i = 0; i < 4; i++)
+        hash = flagshm_hash64_word_(hash, lanes[i]);
+    return flagshm_hash64_end_(hash);
 }
 
 struct flagshm_flag_entry *flagshm_table_find(const struct flagshm_table *table, uint64_t name_hash)
@@ -74,27 +89,37 @@ static bool is_same_arm(const struct flagshm_table *a, const struct flagshm_arm_
            is_same_span(a, left->model_offset, b, right->model_offset, left->model_bytes);
 }
 
-/* The record without what differs between two images of the same flag. */
-static struct flagshm_flag_entry without_places(const struct flagshm_flag_entry *record)
+static bool is_same_span_of(const struct flagshm_flag_entry *a, const struct flagshm_flag_entry *b,
+                            size_t from, size_t to)
 {
-    struct flagshm_flag_entry copy = *record;
+    return memcmp((const unsigned char *)a + from, (const unsigned char *)b + from, to - from) == 0;
+}
 
-    copy.name_offset = 0;
-    copy.arms_offset = 0;
-    copy.force_offset = 0;
-    copy.changed_version = 0;
-    return copy;
+/* Apart from where their texts stand, and since when they are as they are. */
+static bool is_same_but_places(const struct flagshm_flag_entry *a, const struct flagshm_flag_entry *b)
+{
+    _Static_assert(offsetof(struct flagshm_flag_entry, prefix_bytes) ==
+                           offsetof(struct flagshm_flag_entry, name_offset) + 4 &&
+                       offsetof(struct flagshm_flag_entry, force_offset) ==
+                           offsetof(struct flagshm_flag_entry, arms_offset) + 4 &&
+                       offsetof(struct flagshm_flag_entry, force_count) ==
+                           offsetof(struct flagshm_flag_entry, force_offset) + 4,
+                   "nothing else is left out");
+    return is_same_span_of(a, b, 0, offsetof(struct flagshm_flag_entry, name_offset)) &&
+           is_same_span_of(a, b, offsetof(struct flagshm_flag_entry, prefix_bytes),
+                           offsetof(struct flagshm_flag_entry, arms_offset)) &&
+           is_same_span_of(a, b, offsetof(struct flagshm_flag_entry, force_count),
+                           offsetof(struct flagshm_flag_entry, changed_version));
 }
 
 static bool is_same_record(const struct flagshm_table *a, const struct flagshm_flag_entry *left,
                            const struct flagshm_table *b, const struct flagshm_flag_entry *right)
 {
-    struct flagshm_flag_entry x = without_places(left), y = without_places(right);
     uint64_t arms_bytes = (uint64_t)left->arm_count * sizeof(struct flagshm_arm_entry);
     const unsigned char *left_arms, *right_arms;
     uint32_t i;
 
-    if (memcmp(&x, &y, sizeof x) != 0)
+    if (!is_same_but_places(left, right))
         return false;
     left_arms = heap_at(a, left->arms_offset, arms_bytes);
     right_arms = heap_at(b, right->arms_offset, arms_bytes);
@@ -116,8 +141,12 @@ void flagshm_table_carry_versions(struct flagshm_table *table, const struct flag
 
     for (i = 0; i < table->flag_count; i++) {
         struct flagshm_flag_entry *record = record_at(table, i);
-        const struct flagshm_flag_entry *before =
-            served ? flagshm_table_find(served, record->name_hash) : NULL;
+        const struct flagshm_flag_entry *before = NULL;
+
+        if (served && i < served->flag_count && record_at(served, i)->name_hash == record->name_hash)
+            before = record_at(served, i); /* most edits leave the order as it is */
+        else if (served)
+            before = flagshm_table_find(served, record->name_hash);
 
         record->changed_version =
             before && is_same_record(table, record, served, before) ? before->changed_version : version;
