@@ -1,5 +1,5 @@
 /* bench_publish: what the server does with an edit: read the file, scan and parse it, compile, publish. And how large the
- * segment is. */
+ * segment is. All steps are of a file that is read from nothing; beside them stands what a file costs of which one flag has changed. */
 #include "tests/bench_common.h"
 
 #include <fcntl.h>
@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { READ, PARSE, COMPILE, PUBLISH, WHOLE, STEPS };
+enum { READ, PARSE, COMPILE, PUBLISH, WHOLE, PARSE_EDIT, STEPS };
 
 static char *read_file(const char *path, size_t *bytes)
 {
@@ -24,8 +24,26 @@ static char *read_file(const char *path, size_t *bytes)
     return text;
 }
 
+/* The same text once more, as an edit of the one before; it becomes the one before. */
+static double parse_edit(struct flagshm_flagfile *before, const char *text, size_t bytes,
+                         const struct flagshm_flagfile_options *options)
+{
+    struct flagshm_flagfile file;
+    struct flagshm_diags diags = {0};
+    uint64_t begin = bench_own_ns(), end;
+
+    if (flagshm_flagfile_parse_edit(&file, before, text, bytes, options, &diags) != 0 || diags.errors != 0)
+        bench_die("the edit is not good");
+    end = bench_own_ns();
+    flagshm_flagfile_free(before);
+    flagshm_diags_free(&diags);
+    *before = file;
+    return (double)(end - begin);
+}
+
 /* One edit, each step's time into ns. */
-static void edit(struct bench_store *store, const char *path, double ns[STEPS])
+static void edit(struct bench_store *store, struct flagshm_flagfile *before, const char *path,
+                 double ns[STEPS])
 {
     const struct flagshm_flagfile_options options = {.max_flags = store->count};
     struct flagshm_flagfile file = {0};
@@ -53,6 +71,7 @@ static void edit(struct bench_store *store, const char *path, double ns[STEPS])
     for (i = READ; i < WHOLE; i++)
         ns[i] = (double)(at[i + 1] - at[i]);
     ns[WHOLE] = (double)(at[WHOLE] - at[READ]);
+    ns[PARSE_EDIT] = parse_edit(before, text, bytes, &options);
     flagshm_table_free(&table);
     flagshm_flagfile_free(&file);
     flagshm_diags_free(&diags);
@@ -61,9 +80,11 @@ static void edit(struct bench_store *store, const char *path, double ns[STEPS])
 
 static void edits(const struct bench_setup *setup, size_t count, int rounds)
 {
-    static const char *const names[STEPS] = {"read the file", "scan, parse and check", "compile", "publish",
-                                             "all of it"};
+    static const char *const names[STEPS] = {"read the file", "scan, parse and check",
+                                             "compile",       "publish",
+                                             "all of it",     "scan, parse and check an edit"};
     struct bench_op ops[STEPS] = {{0}};
+    struct flagshm_flagfile before = {0};
     struct bench_store store;
     char paths[2][320];
     int round, step;
@@ -78,9 +99,9 @@ static void edits(const struct bench_setup *setup, size_t count, int rounds)
         bench_write_file(paths[step], text, bytes);
         free(text);
     }
-    edit(&store, paths[1], ns); /* warm */
+    edit(&store, &before, paths[1], ns); /* warm */
     for (round = 0; round < rounds; round++) {
-        edit(&store, paths[round & 1], ns);
+        edit(&store, &before, paths[round & 1], ns);
         for (step = 0; step < STEPS; step++) {
             ops[step].what = names[step];
             ops[step].ns[round] = ns[step];
@@ -93,6 +114,7 @@ static void edits(const struct bench_setup *setup, size_t count, int rounds)
                         count == 1000 && step == WHOLE ? '<' : 0, 1e6);
     bench_row_value("the segment, both banks", BENCH_BYTES, (double)store.segment.geometry.segment_bytes, -1,
                     count == 1000 ? '<' : 0, 1048576);
+    flagshm_flagfile_free(&before);
     (void)unlink(paths[0]);
     (void)unlink(paths[1]);
     bench_store_close(&store);
