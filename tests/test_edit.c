@@ -493,7 +493,7 @@ static void check_conflict(enum meddling meddling)
         cr_assert_eq(symlink("other.json", link), 0);
         break;
     case CHMODDED:
-        cr_assert_eq(chmod(path, 0600), 0);
+        cr_assert_eq(chmod(path, 0640), 0); /* under no usual umask the mode it has */
         break;
     }
     cr_assert_eq(flagshm_edit_replace(&file, second, strlen(second), &error), -ESTALE, "%d: %s", meddling,

@@ -214,8 +214,10 @@ Test(kills, what_root_writes_belongs_to_the_servers_user, .init = begin, .fini =
 {
     struct stat object;
 
-    if (geteuid() != 0)
+    if (geteuid() != 0) {
+        end(); /* a skip leaves it out */
         cr_skip_test("needs root");
+    }
     cr_assert_eq(chown(state, 12345, 12345), 0);
     cr_assert_eq(flagshm_kills_write(state, "f", "", &error), 0, "%s", error.text);
     cr_assert_eq(stat(beside("kills"), &object), 0);

@@ -5,7 +5,7 @@
 # Usage: header.sh BUILD_DIRECTORY
 set -euo pipefail
 
-build=${1:?usage: header.sh BUILD_DIRECTORY}
+build=$(cd "${1:?usage: header.sh BUILD_DIRECTORY}" && pwd)
 source_dir=$(cd "$(dirname "$0")/../.." && pwd)
 publish=$(find "$build" -name table_publish -type f -perm -u+x | head -n 1)
 [ -n "$publish" ] || { echo "table_publish is not built in $build" >&2; exit 1; }
@@ -18,7 +18,8 @@ clean() {
 }
 trap clean EXIT
 
-include="-I$source_dir/client"
+cd "$source_dir" # their path may hold a space: lists of words must not
+include="-Iclient"
 warn="-Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wcast-qual -Wcast-align -Wundef -Werror"
 have() { command -v "$1" >/dev/null 2>&1; }
 skip() { echo "skipped: $*"; }
@@ -38,14 +39,14 @@ for cc in gcc clang; do
 done
 for cc in $compilers; do
     for std in c11 c17 c2x; do
-        must "$cc -std=$std" $cc -std=$std $warn -O2 $include -c -o "$work/unit.o" "$source_dir/tests/header_unit.c"
-        must "$cc -std=$std probe" $cc -std=$std $warn $include -fsyntax-only "$source_dir/tests/header_probe.c"
+        must "$cc -std=$std" $cc -std=$std $warn -O2 $include -c -o "$work/unit.o" tests/header_unit.c
+        must "$cc -std=$std probe" $cc -std=$std $warn $include -fsyntax-only tests/header_probe.c
     done
     cxx=${cc/gcc/g++}
     cxx=${cxx/clang/clang++}
     have $cxx || { skip "$cxx is not installed"; continue; }
     for std in c++11 c++14 c++17 c++20; do
-        must "$cxx -std=$std" $cxx -std=$std $warn -O2 $include -c -o "$work/unit.o" "$source_dir/tests/header_unit.cpp"
+        must "$cxx -std=$std" $cxx -std=$std $warn -O2 $include -c -o "$work/unit.o" tests/header_unit.cpp
     done
 done
 
@@ -83,7 +84,7 @@ echo "compiled: every standard and header"
 
 # ---- no library, no mutable static, nothing exported ----
 for cc in $compilers; do
-    $cc -std=c11 -O2 $include -c -o "$work/unit.o" "$source_dir/tests/header_unit.c"
+    $cc -std=c11 -O2 $include -c -o "$work/unit.o" tests/header_unit.c
     nm "$work/unit.o" >"$work/names"
     # data is read only (r), functions are local (t) but the unit's own
     if grep -E ' [BbDdCGgSs] ' "$work/names"; then fault "$cc: the header has mutable statics"; fi
@@ -115,17 +116,17 @@ flags="half all off forced many a-flag-whose-name-is-as-long-as-a-name-may-be-64
 "$publish" --instance "$FLAGSHM_INSTANCE" "$work/flags.json" >/dev/null
 
 # ---- linked from two units of C and one of C++; the compilers agree ----
-sources="$source_dir/tests/header_probe.c $source_dir/tests/header_unit.c"
+sources="tests/header_probe.c tests/header_unit.c"
 link() { # CC CSTD CXX CXXSTD OUT FLAGS...
     local cc=$1 cstd=$2 cxx=$3 cxxstd=$4 out=$5
     shift 5
-    local objects="" source
+    local objects=() source
     for source in $sources; do
         $cc -std=$cstd $warn -O2 $include "$@" -c -o "$out-$(basename "$source" .c).o" "$source"
-        objects="$objects $out-$(basename "$source" .c).o"
+        objects+=("$out-$(basename "$source" .c).o")
     done
-    $cxx -std=$cxxstd $warn -O2 $include "$@" -c -o "$out-cpp.o" "$source_dir/tests/header_unit.cpp"
-    $cxx "$@" -o "$out" $objects "$out-cpp.o"
+    $cxx -std=$cxxstd $warn -O2 $include "$@" -c -o "$out-cpp.o" tests/header_unit.cpp
+    $cxx "$@" -o "$out" "${objects[@]}" "$out-cpp.o"
 }
 compare() { # NAME COMMAND...: prints what the first of them printed
     local name=$1

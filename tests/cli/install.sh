@@ -119,11 +119,11 @@ done
     fail "find_package(flagshm 99.0) is content with $version"
 
 with_pkg_config() { # NAME COMPILER SOURCE STANDARD
-    local flags
+    local flags words
     flags=$(PKG_CONFIG_PATH="$work/moved/share/pkgconfig" pkg-config --cflags --libs "flagshm >= $version") ||
         { fail "$1: pkg-config"; return; }
-    # shellcheck disable=SC2086 # the flags are words
-    "$2" "-std=$4" -Wall -Wextra -Wpedantic -Wconversion -Werror "$work/consumer/$3" $flags -o "$work/$1" ||
+    eval "words=($flags)" # words as a shell reads them: it escapes the spaces of a path
+    "$2" "-std=$4" -Wall -Wextra -Wpedantic -Wconversion -Werror "$work/consumer/$3" "${words[@]}" -o "$work/$1" ||
         { fail "$1 does not compile"; return; }
     check_output "$1" "$work/$1"
 }
