@@ -239,6 +239,7 @@ static void do_request(struct flagshm_control *control, struct connection *c, si
     memmove(c->in, c->in + line_bytes + 1, c->in_bytes);
     c->is_waiting = true;
     c->peer.ticket = ++control->ticket;
+    c->peer.has_gone = control_has_hung_up(c->fd);
     peer = c->peer;
     answer = request != NULL ? control->handler(control->context, &peer, request) : refusal("usage", why);
     cJSON_Delete(request);

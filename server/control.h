@@ -8,7 +8,8 @@
  * Lines are at most 64 KiB asked, 80 MiB answered. What is no sound JSON object with a verb is answered here, with code "usage".
  * A connection may ask any number of requests, also without waiting for answers; they are answered in order, and it is read no
  * further than it takes its answers. At most 64 connections, 32 of a user who may not change anything. A client that is slow or
- * silent is dropped after 10 s and never holds the loop. A line without its end is no request.
+ * silent is dropped after 10 s and never holds the loop. A line without its end is no request. A change, but for a kill, whose client
+ * has hung up before it is begun (a server that was stopped finds such in its socket) is not done: its sender was told that it failed.
  */
 #ifndef FLAGSHM_SERVER_CONTROL_H
 #define FLAGSHM_SERVER_CONTROL_H
@@ -25,6 +26,7 @@ struct flagshm_peer {
     gid_t gid;
     pid_t pid;
     bool may_change;
+    bool has_gone;   /* hung up before this request was begun: to its sender it has failed */
     char user[64];   /* name by /etc/passwd (a directory service could hold the loop), else the number */
     uint64_t ticket; /* of this request, for flagshm_control_reply */
 };

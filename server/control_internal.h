@@ -19,4 +19,7 @@ int control_listen(const char *path, gid_t group, struct stat *file, struct flag
 /* Who stands at the other end of the connection, by the kernel's word. 0 or -errno. */
 int control_peer(int fd, gid_t admin_group, struct flagshm_peer *peer);
 
+/* Has the other end closed, not merely said all that it will? Then nobody waits for an answer. */
+bool control_has_hung_up(int fd);
+
 #endif

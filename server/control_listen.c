@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -197,6 +198,13 @@ static bool is_member(int fd, const struct flagshm_peer *peer, gid_t group)
             found = found || groups[i] == group;
     free(groups);
     return found;
+}
+
+bool control_has_hung_up(int fd)
+{
+    struct pollfd entry = {.fd = fd};
+
+    return poll(&entry, 1, 0) > 0 && (entry.revents & (POLLHUP | POLLERR)) != 0;
 }
 
 int control_peer(int fd, gid_t admin_group, struct flagshm_peer *peer)

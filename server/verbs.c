@@ -326,10 +326,12 @@ static const struct verb {
     const char *name;
     cJSON *(*answer)(struct flagshm_verbs *verbs, const struct flagshm_peer *peer, const cJSON *request);
     bool is_change;
+    bool is_urgent; /* done also for a client that has hung up meanwhile: it has been told so, and means it */
 } verb_table[] = {
-    {"ping", ping, false},         {"status", status, false},     {"history", history, false},
-    {"show", show, false},         {"kill", kill_verb, true},     {"unkill", unkill_verb, true},
-    {"accept", accept_verb, true}, {"reload", reload_verb, true},
+    {"ping", ping, false, false},         {"status", status, false, false},
+    {"history", history, false, false},   {"show", show, false, false},
+    {"kill", kill_verb, true, true},      {"unkill", unkill_verb, true, false},
+    {"accept", accept_verb, true, false}, {"reload", reload_verb, true, false},
 };
 
 cJSON *flagshm_verbs_answer(void *context, const struct flagshm_peer *peer, const cJSON *request)
@@ -347,6 +349,11 @@ cJSON *flagshm_verbs_answer(void *context, const struct flagshm_peer *peer, cons
             return refuse("denied",
                           "%s may not %s: root, the server's user, or a member of its admin group may",
                           peer->user, name);
+        if (verb_table[i].is_change && !verb_table[i].is_urgent && peer->has_gone) {
+            flagshm_log(FLAGSHM_LOG_NOTICE, "%s: %s is not done: who asked for it no longer waits",
+                        peer->user, name);
+            return refuse("failed", "nobody waits for the answer any more");
+        }
         return verb_table[i].answer(verbs, peer, request);
     }
     return refuse("usage", "this server (release %s) does not know \"%.40s\"", FLAGSHM_VERSION, name);

@@ -254,6 +254,30 @@ Test(control, a_late_answer_for_a_client_that_has_gone_is_dropped)
     world_end(&w);
 }
 
+Test(control, a_request_says_whether_its_sender_has_hung_up)
+{
+    struct world w;
+    int fd;
+
+    world_start(&w, (gid_t)-1);
+    fd = dial(&w);
+    say(fd, "{\"verb\":\"change\"}\n");
+    close(fd);
+    pump(&w);
+    cr_assert_eq(w.requests, 1);
+    cr_assert(w.last_peer.has_gone);
+    fd = dial(&w);
+    say(fd, "{\"verb\":\"change\"}\n");
+    cr_assert_eq(shutdown(fd, SHUT_WR), 0);
+    pump(&w);
+    cr_assert_eq(w.requests, 2);
+    cr_assert_not(w.last_peer.has_gone, "who has said all may still listen");
+    cr_assert_not_null(strstr(hear(fd), "\"ok\":true"));
+    close(fd);
+    pump(&w);
+    world_end(&w);
+}
+
 /* ---- hostile clients ---- */
 
 Test(control, the_silent_and_the_slow_are_dropped_after_10_s_and_the_busy_are_not)

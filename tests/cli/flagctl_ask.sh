@@ -178,6 +178,17 @@ sleep 1.2
 expect killed "$(stage b)"
 expect_exit 0 "$flagctl" unkill b
 
+case_ "accept and reload: a stopped server does not do later what its client has given up"
+times_of() { "$flagctl" history -o json | jq "[.[] | select(.kind == \"$1\")] | length"; }
+reloads=$(times_of reload)
+kill -STOP "$server_pid"
+expect_exit 124 timeout 0.3 "$flagctl" reload
+expect_exit 124 timeout 0.3 "$flagctl" accept
+kill -CONT "$server_pid"
+expect_exit 0 "$flagctl" reload
+expect "$((reloads + 1))" "$(times_of reload)"
+grep -q "reload is not done: who asked for it no longer waits" "$log"
+
 # ---- kill, the server dead ----
 
 case_ "kill: a dead server: off at once, and still off when one starts"
