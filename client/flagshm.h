@@ -25,7 +25,7 @@
  *     }
  *
  * Contents:  1 what a program sees  2 layout of the table segment  3 words and clocks  4 hashing  5 attaching
- *            6 reading  7 the functions
+ *            6 reading  7 the functions  8 recording
  *
  * Promises
  * - A reader is never harmed by a server that is killed, stopped, upgraded or absent, nor by hostile bytes in
@@ -131,32 +131,47 @@ struct flagshm_decision {
     char value[256]; /* the arm's value where it has at most 255 bytes, else empty: see flagshm_value */
 };
 
-/* What became of a call. Zero it, fill in what is known. */
-enum flagshm_event_kind {
+/* What happened to a call, or later on because of it. FLAGSHM_CUSTOM + n is the event of the flag's custom
+ * guardrail with index n. */
+enum flagshm_event {
     FLAGSHM_FINISHED = 0,
     FLAGSHM_STARTED,
     FLAGSHM_THUMBS_UP,
     FLAGSHM_THUMBS_DOWN,
     FLAGSHM_RETRY,
     FLAGSHM_SUPPORT_CONTACT,
-    FLAGSHM_CUSTOM
+    FLAGSHM_CUSTOM,
+    FLAGSHM_CUSTOM_1,
+    FLAGSHM_CUSTOM_2,
+    FLAGSHM_CUSTOM_3,
+    FLAGSHM_CUSTOM_4,
+    FLAGSHM_CUSTOM_5,
+    FLAGSHM_CUSTOM_6,
+    FLAGSHM_CUSTOM_7
 };
 
+/* What became of a call, for flagshm_record. Zero it, fill in what is known. A call has failed where
+ * transport_error is set or http_status is none of 2xx and 429, unless it was cancelled. */
 struct flagshm_outcome {
-    enum flagshm_event_kind event;
-    uint32_t http_status; /* 0: no answer */
+    enum flagshm_event event;
+    uint32_t http_status; /* of the last attempt; 0: no answer. A call that is not HTTP says 200, or 500 */
     bool transport_error; /* no connection, time-out, broken stream */
-    bool cancelled;       /* by the caller itself */
-    uint64_t latency_ns;  /* of the whole call; 0: unknown */
-    uint64_t ttft_ns;     /* until the first token; 0: unknown */
-    uint64_t input_tokens, output_tokens, cache_tokens;
-    uint32_t attempts; /* 0 counts as 1 */
+    bool cancelled;       /* by the caller itself: neither success nor failure */
+    bool limited;  /* an attempt met 429 or 529: the latency says nothing about the model, and is left out */
+    bool fallback; /* control answers in the failed variant's stead: it is left out of the quality checks */
+    bool altered;  /* not the same call as the other arm's (tools stripped): no evidence in a shadow pair */
     bool json_checked, json_valid, schema_checked, schema_valid, tool_checked, tool_valid;
-    bool refusal, truncated;
-    uint32_t custom; /* 0...7, with FLAGSHM_CUSTOM */
+    bool refusal, truncated, empty; /* stopped for these reasons; neither text nor tool call */
+    uint64_t latency_ns;            /* of the attempt that answered; 0: unknown */
+    uint64_t ttft_ns;               /* until its first token; 0: unknown */
+    uint64_t input_tokens, output_tokens,
+        cache_tokens;  /* cache_tokens: read or written, beside input_tokens */
+    uint32_t attempts; /* 0 counts as 1 */
+    uint32_t custom;   /* 0...7, with FLAGSHM_CUSTOM */
 };
 
 struct flagshm_map_;
+struct flagshm_outcomes_map_;
 typedef uint64_t flagshm_u64_ __attribute__((aligned(8))); /* on 32-bit machines too */
 
 /* A handle. Its fields are private. */
@@ -165,7 +180,10 @@ struct flagshm {
     flagshm_u64_ retry_mono_ns_; /* no attempt to attach before this time */
     uint32_t owner_;             /* $FLAGSHM_OWNER */
     uint8_t has_owner_, in_dir_;
-    char path_[256]; /* of the table; empty where the instance's name is not valid */
+    char path_[256];                         /* of the table; empty where the instance's name is not valid */
+    struct flagshm_outcomes_map_ *outcomes_; /* the newest attachment of the outcome segment */
+    flagshm_u64_ outcomes_retry_mono_ns_;
+    int32_t outcomes_error_; /* of the last attempt to attach it */
 };
 
 /* A flag looked up once. Its fields are private; stays right over publishes, deletions, kills and new
@@ -246,7 +264,7 @@ struct flagshm_bank {
     flagshm_u64_ version;  /* numbers publishes */
     flagshm_u64_ file_rev; /* numbers accepted files */
     flagshm_u64_ published_realtime_ns, published_mono_ns;
-    flagshm_u64_ content_hash; /* of all that follows the bank's header */
+    flagshm_u64_ content_hash; /* of records and heap, but the records' changed_version */
     uint32_t flag_count, reserved_count;
     flagshm_u64_ heap_used;
     uint32_t reserved_bank[18];
@@ -348,6 +366,178 @@ FLAGSHM_ASSERT_(offsetof(struct flagshm_flag_entry, changed_version) == 184, "la
 FLAGSHM_ASSERT_(sizeof(struct flagshm_arm_entry) == 40, "layout");
 FLAGSHM_ASSERT_(offsetof(struct flagshm_arm_entry, value_hash) == 24, "layout");
 FLAGSHM_ASSERT_(sizeof(struct flagshm_force_id) == 24, "layout");
+
+/* ---- Layout of the outcome segment ----
+ *
+ * Writable by the clients' group, so whoever can write it can lie: nothing in it is ever trusted. Offsets are constants or
+ * are clamped. The file is sparse: the server allocates what a slot needs before it announces the slot in the table, and
+ * never takes it back. A slot's counters only grow; where one slot ends and the next begins, the generation says.
+ *
+ * A call's own counters are spread over 16 shards by CPU. What must be counted by user is shared by all: a cell is one of
+ * 4096 16-bit counts, chosen by the id's hash; whoever moves a cell to a power of two, 2^l, adds 1 to level l of the arm
+ * that the user has. Denominators are added first, bad counts last with release order; who reads them the other way round,
+ * with acquire order, never sees more bad calls than calls. */
+
+#define FLAGSHM_OUTCOMES_MAGIC   UINT64_C(0x31434f5348474c46) /* "FLGHSOC1" on a little-endian host */
+#define FLAGSHM_KIND_OUTCOMES    2u
+#define FLAGSHM_SLOTS            256u
+#define FLAGSHM_SHARDS           16u /* of counters */
+#define FLAGSHM_HISTOGRAM_SHARDS 4u
+#define FLAGSHM_HISTOGRAM_BUCKETS                                                                            \
+    200u /* 0...7 one by one, then 8 steps an octave; the last one takes what is above */
+#define FLAGSHM_TIME_SHIFT  16u /* times are counted in units of 2^16 ns */
+#define FLAGSHM_CELLS       4096u
+#define FLAGSHM_LEVELS      15u /* a cell stops at 2^15 */
+#define FLAGSHM_CELL_STOP   32768u
+#define FLAGSHM_SEEN_BITS   131072u
+#define FLAGSHM_DISTINCT    1024u /* registers of the HyperLogLog */
+#define FLAGSHM_CALLS_CAP   16u   /* of each cell only so many calls of an hour count for rates */
+#define FLAGSHM_SIGNALS_MAX 16u
+#define FLAGSHM_CELL_TABLES 64u
+#define FLAGSHM_WINDOWS     5u /* of a signal: the slot; 4 h twice; 1 h twice. The number's low bit picks one */
+
+enum flagshm_counter { /* of one arm, in each shard */
+                       FLAGSHM_N_STARTED,
+                       FLAGSHM_N_FINISHED,
+                       FLAGSHM_N_INPUT_TOKENS,
+                       FLAGSHM_N_OUTPUT_TOKENS,
+                       FLAGSHM_N_CACHE_TOKENS,
+                       FLAGSHM_N_FAILED,
+                       FLAGSHM_N_JSON_CHECKED,
+                       FLAGSHM_N_SCHEMA_CHECKED,
+                       FLAGSHM_N_JSON_INVALID, /* the second line: bad news */
+                       FLAGSHM_N_SCHEMA_INVALID,
+                       FLAGSHM_N_TOOL_CHECKED,
+                       FLAGSHM_N_TOOL_INVALID,
+                       FLAGSHM_N_LIMITED, /* 429 at the end */
+                       FLAGSHM_N_CANCELLED,
+                       FLAGSHM_N_TRANSPORT, /* among the failed: no whole answer */
+                       FLAGSHM_N_RETRIES,   /* attempts beyond the first */
+                       FLAGSHM_N_REFUSAL,
+                       FLAGSHM_N_TRUNCATED,
+                       FLAGSHM_N_EMPTY,
+                       FLAGSHM_N_FALLBACK,
+                       FLAGSHM_N_USERS_STARTED,  /* users first seen at STARTED */
+                       FLAGSHM_N_USERS_FINISHED, /* users first seen at FINISHED: no STARTED came before */
+                       FLAGSHM_N_MET_LIMIT,      /* an attempt met 429 or 529 */
+                       FLAGSHM_N_JUDGED,         /* finished after the wash-in */
+                       FLAGSHM_N_THUMBS_UP,
+                       FLAGSHM_N_THUMBS_DOWN,
+                       FLAGSHM_N_RETRY,
+                       FLAGSHM_N_SUPPORT_CONTACT,
+                       FLAGSHM_N_CUSTOM = 32, /* ... 39 */
+                       FLAGSHM_COUNTERS = 40
+};
+
+enum flagshm_histogram { /* of calls that succeeded; times of those that met no limit */
+                         FLAGSHM_H_LATENCY,
+                         FLAGSHM_H_TTFT,
+                         FLAGSHM_H_TOKENS, /* input with cache, and output */
+                         FLAGSHM_H_OUTPUT_TOKENS,
+                         FLAGSHM_HISTOGRAMS
+};
+
+enum flagshm_signal_kind { /* what a guardrail counts by user */
+                           FLAGSHM_SIGNAL_NONE,
+                           FLAGSHM_SIGNAL_ERROR, /* a call that failed */
+                           FLAGSHM_SIGNAL_JSON_INVALID,
+                           FLAGSHM_SIGNAL_SCHEMA_INVALID,
+                           FLAGSHM_SIGNAL_TOOL_INVALID,
+                           FLAGSHM_SIGNAL_REFUSAL,
+                           FLAGSHM_SIGNAL_TRUNCATED,
+                           FLAGSHM_SIGNAL_EMPTY,
+                           FLAGSHM_SIGNAL_LOST,
+                           FLAGSHM_SIGNAL_THUMBS_DOWN,
+                           FLAGSHM_SIGNAL_RETRY,
+                           FLAGSHM_SIGNAL_SUPPORT_CONTACT,
+                           FLAGSHM_SIGNAL_CUSTOM,       /* ... 19, by index */
+                           FLAGSHM_SIGNAL_LATENCY = 20, /* from here on: an amount above the threshold */
+                           FLAGSHM_SIGNAL_TTFT,
+                           FLAGSHM_SIGNAL_TOKENS,
+                           FLAGSHM_SIGNAL_OUTPUT_TOKENS,
+                           FLAGSHM_SIGNAL_KINDS
+};
+
+struct flagshm_signal {
+    uint32_t kind;        /* enum flagshm_signal_kind */
+    uint16_t first_table; /* its cells: this table, and where it is timed the next four */
+    uint16_t is_timed;
+    flagshm_u64_ threshold; /* of an amount; UINT64_MAX: not known yet */
+};
+
+struct flagshm_arm_outcomes { /* one arm of a slot; whole pages */
+    flagshm_u64_ counters[FLAGSHM_SHARDS][FLAGSHM_COUNTERS];
+    uint32_t histograms[FLAGSHM_HISTOGRAM_SHARDS][FLAGSHM_HISTOGRAMS][FLAGSHM_HISTOGRAM_BUCKETS];
+    uint8_t reserved[2560];
+};
+
+struct flagshm_slot {
+    uint32_t generation; /* 0: none; nothing is booked */
+    uint32_t arm_count;  /* the outcomes of shadow calls stand behind the last arm */
+    flagshm_u64_ flag_hash;
+    uint32_t signal_count;
+    uint32_t is_open;      /* the wash-in is over: cells and users count */
+    uint32_t signal_kinds; /* bit 1 << kind of each signal */
+    uint32_t reserved_slot;
+    char flag[72];
+    struct flagshm_signal signals[FLAGSHM_SIGNALS_MAX];
+    flagshm_u64_ capped_calls[2]; /* of control and variant; never more than 16 an hour of each cell */
+    flagshm_u64_ capped_bad[2][FLAGSHM_SIGNALS_MAX]; /* bad ones among those */
+    uint8_t reserved_page[3464];
+    uint32_t levels[FLAGSHM_SIGNALS_MAX][FLAGSHM_WINDOWS][2][FLAGSHM_LEVELS + 1]; /* [][][1]: the variant */
+    uint8_t reserved_levels[2048];
+    uint8_t distinct[FLAGSHM_DISTINCT];
+    uint8_t reserved_distinct[3072];
+    flagshm_u64_ seen[FLAGSHM_SEEN_BITS / 64];
+    uint16_t calls[2][FLAGSHM_CELLS]; /* of the hour; the number's low bit picks one */
+    struct flagshm_arm_outcomes arms[8];
+    uint16_t cells[FLAGSHM_CELL_TABLES][FLAGSHM_CELLS];
+};
+
+struct flagshm_bell {
+    flagshm_u64_ semaphore[8]; /* a process-shared sem_t of the C library that the tag names */
+    uint32_t tag;
+    uint32_t reserved_bell[15];
+};
+
+struct flagshm_outcomes { /* header of the segment; the slots follow */
+    /* prefix, as the table's */
+    flagshm_u64_ magic;
+    uint32_t byte_order;
+    uint16_t layout_major, layout_minor;
+    uint32_t header_bytes, kind;
+    flagshm_u64_ segment_bytes;
+    flagshm_u64_ segment_id; /* the table's outcomes_id says which one is in use */
+    uint8_t boot_id[16];
+    flagshm_u64_ created_realtime_ns;
+    /* doorbell line */
+    flagshm_u64_ dirty[FLAGSHM_SLOTS / 64]; /* slots with bad news */
+    uint32_t armed;                         /* 1: the server wants to be woken; who takes it rings */
+    uint32_t bell_number;                   /* 0 or 1: the semaphore in use */
+    uint32_t reserved_doorbell[6];
+    /* one that is in use, and one for the next server */
+    struct flagshm_bell bells[2];
+    flagshm_u64_ shadow_tokens; /* of today: days since 1970 << 48 | tokens */
+    uint8_t reserved_outcomes[3704];
+};
+
+#define FLAGSHM_OUTCOMES_BYTES                                                                               \
+    ((uint64_t)sizeof(struct flagshm_outcomes) + FLAGSHM_SLOTS * (uint64_t)sizeof(struct flagshm_slot))
+
+FLAGSHM_ASSERT_(sizeof(struct flagshm_outcomes) == 4096, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_outcomes, dirty) == 64, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_outcomes, bells) == 128, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_outcomes, shadow_tokens) == 384, "layout");
+FLAGSHM_ASSERT_(sizeof(struct flagshm_signal) == 16, "layout");
+FLAGSHM_ASSERT_(sizeof(struct flagshm_arm_outcomes) == 20480, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_slot, signals) == 104, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_slot, levels) == 4096, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_slot, distinct) == 16384, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_slot, seen) == 20480, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_slot, calls) == 36864, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_slot, arms) == 53248, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_slot, cells) == 217088, "layout");
+FLAGSHM_ASSERT_(sizeof(struct flagshm_slot) == 741376, "layout");
 
 /* ---- 3 Words and clocks ---- */
 
@@ -1098,6 +1288,114 @@ FLAGSHM_INLINE_ bool flagshm_is_stale_(const struct flagshm_map_ *map)
            flagshm_load64_(&h->stale_after_ns) + ahead; /* from -2 s on in one comparison */
 }
 
+/* An attachment of the outcome segment; as for the table, nothing is unmapped before flagshm_close. */
+struct flagshm_outcomes_map_ {
+    struct flagshm_outcomes_map_ *older;
+    struct flagshm_outcomes *segment;
+    uint64_t segment_id;
+    uint32_t attachments;
+};
+
+/* Maps the outcome segment `wanted`, which the table names, and installs it. 0 or -errno. */
+FLAGSHM_COLD_ int flagshm_outcomes_attach_(struct flagshm *fs, uint64_t wanted)
+{
+    struct flagshm_outcomes_map_ *seen = __atomic_load_n(&fs->outcomes_, __ATOMIC_ACQUIRE), *map;
+    struct flagshm_outcomes *segment;
+    size_t at = strlen(fs->path_), slash = at;
+    char path[sizeof fs->path_ + 16];
+    struct stat object;
+    void *memory;
+    int fd, error = 0;
+
+    if (seen != NULL && seen->attachments >= FLAGSHM_ATTACHMENTS_MAX)
+        return -EMFILE;
+    while (slash > 0 && fs->path_[slash - 1] != '/')
+        slash--;
+    if (at < slash + 6)
+        return -EINVAL;
+    memcpy(path, fs->path_, slash); /* DIR/flagshm.NAME.table: DIR/outcomes/flagshm.NAME.outcomes */
+    if (fs->in_dir_) {
+        memcpy(path + slash, "outcomes/", 9);
+        memcpy(path + slash + 9, fs->path_ + slash, at - slash - 5);
+        at += 9;
+    } else {
+        memcpy(path + slash, fs->path_ + slash, at - slash - 5);
+    }
+    memcpy(path + at - 5, "outcomes", 9);
+    fd = open(path, O_RDWR | O_NONBLOCK | O_NOCTTY | FLAGSHM_O_CLOEXEC_ | FLAGSHM_O_NOFOLLOW_);
+    if (fd < 0)
+        return errno == ELOOP ? -EPERM : -errno;
+    if (fstat(fd, &object) != 0)
+        error = -errno;
+    else if (!S_ISREG(object.st_mode) || (object.st_mode & S_IWOTH) != 0)
+        error = -EPERM;
+    else if ((uint64_t)object.st_size != FLAGSHM_OUTCOMES_BYTES)
+        error = -EPROTO;
+    memory = (void *)-1;
+    if (error == 0) {
+        memory = mmap(NULL, (size_t)object.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        if (memory == (void *)-1)
+            error = -errno;
+    }
+    (void)close(fd);
+    if (error != 0)
+        return error;
+    segment = (struct flagshm_outcomes *)memory;
+    map = (struct flagshm_outcomes_map_ *)(-1);
+    if (flagshm_load64_(&segment->magic) != FLAGSHM_OUTCOMES_MAGIC ||
+        flagshm_load32_(&segment->byte_order) != FLAGSHM_BYTE_ORDER ||
+        flagshm_load32_(&segment->kind) != FLAGSHM_KIND_OUTCOMES)
+        error = -EPROTO;
+    else if (flagshm_load64_(&segment->segment_id) != wanted)
+        error = -ESTALE; /* another one than the table names: about to be replaced */
+    if (error == 0) {
+        void *page =
+            mmap(NULL, sizeof *map, PROT_READ | PROT_WRITE, MAP_PRIVATE | FLAGSHM_MAP_ANONYMOUS_, -1, 0);
+        if (page == (void *)-1) {
+            error = -errno;
+        } else {
+            struct flagshm_outcomes_map_ *expected = seen;
+            map = (struct flagshm_outcomes_map_ *)page;
+            map->older = seen;
+            map->segment = segment;
+            map->segment_id = wanted;
+            map->attachments = seen != NULL ? seen->attachments + 1 : 1;
+            if (__atomic_compare_exchange_n(&fs->outcomes_, &expected, map, false, __ATOMIC_ACQ_REL,
+                                            __ATOMIC_ACQUIRE))
+                return 0;
+            (void)munmap(page, sizeof *map);
+        }
+    }
+    (void)munmap(memory, (size_t)object.st_size);
+    return error; /* 0: another thread was first */
+}
+
+/* The outcome segment that the table names, attached at most once a second; NULL with *error. */
+FLAGSHM_COLD_ struct flagshm_outcomes *flagshm_outcomes_find_(struct flagshm *fs, uint64_t wanted, int *error)
+{
+    uint64_t now = flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_COARSE_);
+    uint64_t retry = __atomic_load_n(&fs->outcomes_retry_mono_ns_, __ATOMIC_RELAXED);
+    struct flagshm_outcomes_map_ *map;
+    int saved = errno;
+
+    if ((retry == 0 || now >= retry || retry - now > UINT64_C(2000000000)) &&
+        __atomic_compare_exchange_n(&fs->outcomes_retry_mono_ns_, &retry, now + UINT64_C(1000000000), false,
+                                    __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+        int result = flagshm_outcomes_attach_(fs, wanted);
+        __atomic_store_n(&fs->outcomes_error_, (int32_t)result, __ATOMIC_RELAXED);
+        if (result == 0) /* the next one may be followed at once */
+            __atomic_store_n(&fs->outcomes_retry_mono_ns_, 0, __ATOMIC_RELAXED);
+    }
+    errno = saved;
+    map = __atomic_load_n(&fs->outcomes_, __ATOMIC_ACQUIRE);
+    if (map != NULL && map->segment_id == wanted)
+        return map->segment;
+    *error = (int)__atomic_load_n(&fs->outcomes_error_, __ATOMIC_RELAXED);
+    if (*error == 0)
+        *error = -EAGAIN;
+    return NULL;
+}
+
 /* ---- 6 Reading ---- */
 
 /* Where a flag stands, or NULL. The hash decides: it is unique among the names of a table, and a name that is in
@@ -1694,9 +1992,17 @@ FLAGSHM_INLINE_ double flagshm_share_in_(struct flagshm *fs, struct flagshm_ref 
 FLAGSHM_API_ void flagshm_close(struct flagshm *fs)
 {
     struct flagshm_map_ *map = fs->map_;
+    struct flagshm_outcomes_map_ *outcomes = fs->outcomes_;
     int saved = errno;
     fs->map_ = NULL;
+    fs->outcomes_ = NULL;
     fs->path_[0] = '\0';
+    while (outcomes != NULL) {
+        struct flagshm_outcomes_map_ *older = outcomes->older;
+        (void)munmap((void *)outcomes->segment, (size_t)FLAGSHM_OUTCOMES_BYTES);
+        (void)munmap((void *)outcomes, sizeof *outcomes);
+        outcomes = older;
+    }
     while (map != NULL) {
         struct flagshm_map_ *older = map->older;
         (void)munmap((void *)(uintptr_t)map->segment, map->segment_bytes);
@@ -2000,15 +2306,476 @@ FLAGSHM_API_ int flagshm_wait(struct flagshm *fs, uint64_t seen, int timeout_ms)
     return result;
 }
 
-/* Books what became of a call. This release has no outcome segment yet and answers -ENOSYS for every
- * decision; programs may call it already and ignore the result. */
-FLAGSHM_API_ int flagshm_record(struct flagshm *fs, const struct flagshm_decision *d,
-                                const struct flagshm_outcome *outcome)
+/* ---- 8 Recording ---- */
+
+FLAGSHM_INLINE_ void flagshm_add64_(flagshm_u64_ *counter, uint64_t n)
 {
-    (void)fs;
-    (void)d;
-    (void)outcome;
-    return -ENOSYS;
+    (void)__atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
+}
+/* Bad counts come last: who loads them with acquire order and the denominators after that, finds these whole. */
+FLAGSHM_INLINE_ void flagshm_add64_last_(flagshm_u64_ *counter, uint64_t n)
+{
+    (void)__atomic_fetch_add(counter, n, __ATOMIC_RELEASE);
+}
+FLAGSHM_INLINE_ void flagshm_add32_(uint32_t *counter)
+{
+    (void)__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
+}
+
+/* The bucket of a value: 0...7 have one each; then 8 an octave, each an eighth of it wide. */
+FLAGSHM_INLINE_ uint32_t flagshm_bucket_of_(uint64_t value)
+{
+    uint32_t octave, bucket;
+    if (value < 8)
+        return (uint32_t)value;
+    octave = 63u - (uint32_t)__builtin_clzll(value);
+    bucket = (octave - 2) * 8 + (uint32_t)(value >> (octave - 3) & 7);
+    return bucket < FLAGSHM_HISTOGRAM_BUCKETS ? bucket : FLAGSHM_HISTOGRAM_BUCKETS - 1;
+}
+/* The least value of a bucket. */
+FLAGSHM_INLINE_ uint64_t flagshm_bucket_low_(uint32_t bucket)
+{
+    return bucket < 8 ? bucket : (uint64_t)(8 + bucket % 8) << (bucket / 8 - 1);
+}
+
+#define FLAGSHM_CLOCK_REALTIME_COARSE_ 5
+extern int flagshm_libc_sched_getcpu_(void) __asm__("sched_getcpu");
+/* An older glibc keeps sem_post in libpthread: without that the server is not woken, and finds out at its next look. */
+#if defined(__GLIBC__) && (__GLIBC__ < 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ < 34))
+extern int flagshm_libc_sem_post_(void *semaphore) __asm__("sem_post") __attribute__((weak));
+#else
+extern int flagshm_libc_sem_post_(void *semaphore) __asm__("sem_post");
+#endif
+
+/* Semaphores of another C library or word size are no semaphores of ours. */
+#if defined(__GLIBC__)
+#define FLAGSHM_BELL_TAG_ (0x676c0000u | (uint32_t)sizeof(void *))
+#else
+#define FLAGSHM_BELL_TAG_ (0x6d750000u | (uint32_t)sizeof(void *))
+#endif
+
+/* Where a decision's outcomes are booked. */
+struct flagshm_booked_ {
+    struct flagshm_outcomes *segment;
+    struct flagshm_slot *slot;
+    struct flagshm_arm_outcomes *arm;
+    flagshm_u64_ *counters; /* of this CPU */
+    uint32_t *histograms;
+    uint64_t id_hash;
+    uint32_t number, label, window_4h, window_1h;
+    bool is_open;
+};
+
+/* 1: found; 0: nothing is to be booked; -errno. `is_shadow`: the block behind the last arm. */
+FLAGSHM_INLINE_ int flagshm_book_(struct flagshm *fs, const struct flagshm_decision *d, bool is_shadow,
+                                  struct flagshm_booked_ *b)
+{
+    struct flagshm_map_ *map = __atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE);
+    struct flagshm_outcomes_map_ *outcomes = __atomic_load_n(&fs->outcomes_, __ATOMIC_ACQUIRE);
+    const struct flagshm_header *h;
+    uint64_t wanted;
+    uint32_t cpu, arms, arm = d->arm;
+    int error = 0;
+
+    if (d->slot == FLAGSHM_NO_SLOT)
+        return 0;
+    if (FLAGSHM_UNLIKELY_(d->slot >= FLAGSHM_SLOTS || d->slot_generation == 0))
+        return -EINVAL;
+    if (FLAGSHM_UNLIKELY_(map == NULL) && (map = flagshm_newer_(fs, NULL)) == NULL)
+        return -ENOENT;
+    h = (const struct flagshm_header *)(const void *)map->segment;
+    wanted = flagshm_load64_(&h->outcomes_id);
+    if (FLAGSHM_UNLIKELY_(wanted == 0))
+        return -ENOENT;
+    if (FLAGSHM_LIKELY_(outcomes != NULL && outcomes->segment_id == wanted))
+        b->segment = outcomes->segment;
+    else if ((b->segment = flagshm_outcomes_find_(fs, wanted, &error)) == NULL)
+        return error;
+    b->number = d->slot;
+    b->slot = (struct flagshm_slot *)(void *)((unsigned char *)b->segment + sizeof(struct flagshm_outcomes) +
+                                              (size_t)d->slot * sizeof(struct flagshm_slot));
+    if (FLAGSHM_UNLIKELY_(__atomic_load_n(&b->slot->generation, __ATOMIC_ACQUIRE) != d->slot_generation))
+        return -ESTALE;
+    arms = flagshm_load32_(&b->slot->arm_count);
+    if (is_shadow)
+        arm = arms++;
+    if (FLAGSHM_UNLIKELY_(arms > 8 || arm >= arms))
+        return -EINVAL;
+    cpu = (uint32_t)flagshm_libc_sched_getcpu_();
+    b->arm = &b->slot->arms[arm];
+    b->counters = b->arm->counters[cpu % FLAGSHM_SHARDS];
+    b->histograms = b->arm->histograms[cpu % FLAGSHM_HISTOGRAM_SHARDS][0];
+    b->id_hash = d->id_hash;
+    b->label = arm != 0;
+    b->is_open = flagshm_load32_(&b->slot->is_open) != 0;
+    b->window_4h = flagshm_load32_(&h->window_4h);
+    b->window_1h = flagshm_load32_(&h->window_1h);
+    return 1;
+}
+
+/* One more event of this user in a table of cells, where it has room; and in a level's count, where the cell comes to a
+ * power of two. */
+FLAGSHM_INLINE_ void flagshm_cell_(const struct flagshm_booked_ *b, uint32_t signal, uint32_t table,
+                                   uint32_t window, uint32_t label)
+{
+    uint16_t *cell = &b->slot->cells[table % FLAGSHM_CELL_TABLES][b->id_hash % FLAGSHM_CELLS];
+    uint32_t count = __atomic_load_n(cell, __ATOMIC_RELAXED);
+    if (count >= FLAGSHM_CELL_STOP)
+        return;
+    count = (uint32_t)__atomic_fetch_add(cell, (uint16_t)1, __ATOMIC_RELAXED) + 1u;
+    if ((count & (count - 1)) == 0 && count < FLAGSHM_CELL_STOP)
+        flagshm_add32_(&b->slot->levels[signal][window][label][31 - __builtin_clz(count)]);
+}
+
+/* Books the signals in `kinds` under a label: in the slot's cells and, where they are timed, in those of the 4 h and 1 h
+ * windows of now. */
+static __attribute__((noinline, unused)) void flagshm_signals_(const struct flagshm_booked_ *b,
+                                                               uint32_t kinds, const uint64_t amounts[4],
+                                                               uint32_t label, bool is_capped)
+{
+    uint32_t count = flagshm_load32_(&b->slot->signal_count), i;
+
+    for (i = 0; i < count && i < FLAGSHM_SIGNALS_MAX; i++) {
+        const struct flagshm_signal *signal = &b->slot->signals[i];
+        uint32_t kind = flagshm_load32_(&signal->kind), table;
+
+        if (kind >= FLAGSHM_SIGNAL_KINDS || (kinds >> kind & 1) == 0)
+            continue;
+        if (kind >= FLAGSHM_SIGNAL_LATENCY && (amounts == NULL || amounts[kind - FLAGSHM_SIGNAL_LATENCY] <=
+                                                                      flagshm_load64_(&signal->threshold)))
+            continue;
+        table = __atomic_load_n(&signal->first_table, __ATOMIC_RELAXED);
+        flagshm_cell_(b, i, table, 0, label);
+        if (__atomic_load_n(&signal->is_timed, __ATOMIC_RELAXED) != 0) {
+            uint32_t w4 = 1 + (b->window_4h & 1), w1 = 3 + (b->window_1h & 1);
+            flagshm_cell_(b, i, table + w4, w4, label);
+            flagshm_cell_(b, i, table + w1, w1, label);
+        }
+        if (is_capped)
+            flagshm_add64_last_(&b->slot->capped_bad[label & 1][i], 1);
+    }
+}
+
+/* Marks a user as seen; the first time, counts the user. Keeps the estimate of distinct ids. */
+FLAGSHM_INLINE_ void flagshm_seen_(const struct flagshm_booked_ *b, uint32_t counter)
+{
+    uint64_t bit = b->id_hash >> 12 & (FLAGSHM_SEEN_BITS - 1), mask = UINT64_C(1) << (bit & 63);
+    flagshm_u64_ *word = &b->slot->seen[bit / 64];
+    uint64_t rest = b->id_hash << 10 | UINT64_C(1) << 9; /* 54 bits, then one that ends the run of zeros */
+    uint8_t rank = (uint8_t)(1 + __builtin_clzll(rest)), *distinct = &b->slot->distinct[b->id_hash >> 54],
+            held = __atomic_load_n(distinct, __ATOMIC_RELAXED);
+
+    while (FLAGSHM_UNLIKELY_(held < rank) &&
+           !__atomic_compare_exchange_n(distinct, &held, rank, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
+    if (b->is_open && (flagshm_load64_(word) & mask) == 0 &&
+        (__atomic_fetch_or(word, mask, __ATOMIC_RELAXED) & mask) == 0)
+        flagshm_add64_(&b->counters[counter], 1);
+}
+
+/* Is this one of the first 16 calls of an hour in its user's cell? Rates are made of these, so that nobody swings them. */
+FLAGSHM_INLINE_ bool flagshm_capped_(const struct flagshm_booked_ *b)
+{
+    uint16_t *cell = &b->slot->calls[b->window_1h & 1][b->id_hash % FLAGSHM_CELLS];
+    if (__atomic_load_n(cell, __ATOMIC_RELAXED) >= FLAGSHM_CALLS_CAP ||
+        __atomic_fetch_add(cell, (uint16_t)1, __ATOMIC_RELAXED) >= FLAGSHM_CALLS_CAP)
+        return false;
+    flagshm_add64_(&b->slot->capped_calls[b->label & 1], 1);
+    return true;
+}
+
+/* Tells the server that a slot has bad news: marks it, and wakes the server where it asks to be woken. */
+FLAGSHM_COLD_ void flagshm_ring_(const struct flagshm_booked_ *b)
+{
+    struct flagshm_outcomes *segment = b->segment;
+    flagshm_u64_ *word = &segment->dirty[b->number / 64];
+    uint64_t mask = UINT64_C(1) << (b->number & 63);
+    struct flagshm_bell *bell;
+    int saved = errno;
+
+    if ((flagshm_load64_(word) & mask) == 0)
+        (void)__atomic_fetch_or(word, mask, __ATOMIC_RELEASE);
+    __atomic_thread_fence(
+        __ATOMIC_SEQ_CST); /* the mark stands before armed is looked at: the server arms, then looks */
+    if (flagshm_load32_(&segment->armed) == 0 ||
+        __atomic_exchange_n(&segment->armed, 0, __ATOMIC_ACQ_REL) != 1)
+        return;
+    bell = &segment->bells[flagshm_load32_(&segment->bell_number) & 1];
+#if defined(__GLIBC__) && (__GLIBC__ < 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ < 34))
+    if (flagshm_libc_sem_post_ == NULL)
+        return;
+#endif
+    if (flagshm_load32_(&bell->tag) == FLAGSHM_BELL_TAG_)
+        (void)flagshm_libc_sem_post_(bell->semaphore);
+    errno = saved;
+}
+
+FLAGSHM_INLINE_ bool flagshm_has_failed_(const struct flagshm_outcome *o)
+{
+    return !o->cancelled && (o->transport_error || (o->http_status - 200u >= 100u && o->http_status != 429));
+}
+
+/* Books one finished call in the counters and histograms. Returns the kinds of signals that it gives, and the amounts. */
+FLAGSHM_INLINE_ uint32_t flagshm_finished_(const struct flagshm_booked_ *b, const struct flagshm_outcome *o,
+                                           uint64_t amounts[4])
+{
+    flagshm_u64_ *n = b->counters;
+    bool has_failed = flagshm_has_failed_(o);
+    bool is_limited = o->http_status == 429 && !o->transport_error && !o->cancelled;
+    bool is_answered = !has_failed && !is_limited && !o->cancelled;
+    bool is_checked = is_answered && !o->fallback;
+    uint32_t kinds = 0;
+
+    amounts[0] = amounts[1] = amounts[2] = amounts[3] = 0;
+    flagshm_add64_(&n[FLAGSHM_N_FINISHED], 1);
+    if (o->input_tokens != 0)
+        flagshm_add64_(&n[FLAGSHM_N_INPUT_TOKENS], o->input_tokens);
+    if (o->output_tokens != 0)
+        flagshm_add64_(&n[FLAGSHM_N_OUTPUT_TOKENS], o->output_tokens);
+    if (FLAGSHM_UNLIKELY_(o->cache_tokens != 0))
+        flagshm_add64_(&n[FLAGSHM_N_CACHE_TOKENS], o->cache_tokens);
+    if (FLAGSHM_UNLIKELY_(o->attempts > 1))
+        flagshm_add64_(&n[FLAGSHM_N_RETRIES], o->attempts - 1);
+    if (FLAGSHM_UNLIKELY_(o->limited || is_limited))
+        flagshm_add64_(&n[FLAGSHM_N_MET_LIMIT], 1);
+    if (FLAGSHM_LIKELY_(is_answered)) {
+        uint64_t tokens = o->input_tokens + o->output_tokens + o->cache_tokens;
+        uint32_t *h = b->histograms;
+        if (o->latency_ns != 0 && !o->limited) {
+            amounts[0] = o->latency_ns >> FLAGSHM_TIME_SHIFT;
+            flagshm_add32_(
+                &h[FLAGSHM_H_LATENCY * FLAGSHM_HISTOGRAM_BUCKETS + flagshm_bucket_of_(amounts[0])]);
+        }
+        if (o->ttft_ns != 0 && !o->limited) {
+            amounts[1] = o->ttft_ns >> FLAGSHM_TIME_SHIFT;
+            flagshm_add32_(&h[FLAGSHM_H_TTFT * FLAGSHM_HISTOGRAM_BUCKETS + flagshm_bucket_of_(amounts[1])]);
+        }
+        if (tokens != 0) {
+            amounts[2] = tokens;
+            amounts[3] = o->output_tokens;
+            flagshm_add32_(&h[FLAGSHM_H_TOKENS * FLAGSHM_HISTOGRAM_BUCKETS + flagshm_bucket_of_(tokens)]);
+            flagshm_add32_(&h[FLAGSHM_H_OUTPUT_TOKENS * FLAGSHM_HISTOGRAM_BUCKETS +
+                              flagshm_bucket_of_(o->output_tokens)]);
+        }
+        kinds |= 15u << FLAGSHM_SIGNAL_LATENCY;
+    }
+    if (FLAGSHM_LIKELY_(is_checked)) {
+        if (o->json_checked)
+            flagshm_add64_(&n[FLAGSHM_N_JSON_CHECKED], 1);
+        if (o->schema_checked)
+            flagshm_add64_(&n[FLAGSHM_N_SCHEMA_CHECKED], 1);
+        if (o->tool_checked)
+            flagshm_add64_(&n[FLAGSHM_N_TOOL_CHECKED], 1);
+        if (FLAGSHM_UNLIKELY_(o->json_checked && !o->json_valid)) {
+            flagshm_add64_last_(&n[FLAGSHM_N_JSON_INVALID], 1);
+            kinds |= 1u << FLAGSHM_SIGNAL_JSON_INVALID;
+        }
+        if (FLAGSHM_UNLIKELY_(o->schema_checked && !o->schema_valid)) {
+            flagshm_add64_last_(&n[FLAGSHM_N_SCHEMA_INVALID], 1);
+            kinds |= 1u << FLAGSHM_SIGNAL_SCHEMA_INVALID;
+        }
+        if (FLAGSHM_UNLIKELY_(o->tool_checked && !o->tool_valid)) {
+            flagshm_add64_last_(&n[FLAGSHM_N_TOOL_INVALID], 1);
+            kinds |= 1u << FLAGSHM_SIGNAL_TOOL_INVALID;
+        }
+        if (FLAGSHM_UNLIKELY_(o->refusal)) {
+            flagshm_add64_last_(&n[FLAGSHM_N_REFUSAL], 1);
+            kinds |= 1u << FLAGSHM_SIGNAL_REFUSAL;
+        }
+        if (FLAGSHM_UNLIKELY_(o->truncated)) {
+            flagshm_add64_last_(&n[FLAGSHM_N_TRUNCATED], 1);
+            kinds |= 1u << FLAGSHM_SIGNAL_TRUNCATED;
+        }
+        if (FLAGSHM_UNLIKELY_(o->empty)) {
+            flagshm_add64_last_(&n[FLAGSHM_N_EMPTY], 1);
+            kinds |= 1u << FLAGSHM_SIGNAL_EMPTY;
+        }
+        return kinds;
+    }
+    if (o->fallback)
+        flagshm_add64_(&n[FLAGSHM_N_FALLBACK], 1);
+    if (o->cancelled)
+        flagshm_add64_(&n[FLAGSHM_N_CANCELLED], 1);
+    if (is_limited)
+        flagshm_add64_last_(&n[FLAGSHM_N_LIMITED], 1);
+    if (has_failed) {
+        if (o->transport_error || o->http_status == 0)
+            flagshm_add64_last_(&n[FLAGSHM_N_TRANSPORT], 1);
+        flagshm_add64_last_(&n[FLAGSHM_N_FAILED], 1);
+        kinds |= 1u << FLAGSHM_SIGNAL_ERROR;
+    }
+    return kinds;
+}
+
+/* A thumb, a retry, a contact or a custom event: its counter and its signal. */
+FLAGSHM_COLD_ int flagshm_later_(const struct flagshm_booked_ *b, uint32_t event, uint32_t custom)
+{
+    uint32_t counter, kind = FLAGSHM_SIGNAL_NONE;
+
+    if (event == FLAGSHM_THUMBS_UP) {
+        counter = FLAGSHM_N_THUMBS_UP;
+    } else if (event < FLAGSHM_CUSTOM) {
+        counter = FLAGSHM_N_THUMBS_DOWN + event - FLAGSHM_THUMBS_DOWN;
+        kind = FLAGSHM_SIGNAL_THUMBS_DOWN + event - FLAGSHM_THUMBS_DOWN;
+    } else {
+        custom += event - FLAGSHM_CUSTOM;
+        if (custom > 7)
+            return -EINVAL;
+        counter = FLAGSHM_N_CUSTOM + custom;
+        kind = FLAGSHM_SIGNAL_CUSTOM + custom;
+    }
+    flagshm_add64_last_(&b->counters[counter], 1);
+    if (kind != FLAGSHM_SIGNAL_NONE && (flagshm_load32_(&b->slot->signal_kinds) >> kind & 1) != 0) {
+        if (b->is_open)
+            flagshm_signals_(b, 1u << kind, NULL, b->label, false);
+        flagshm_ring_(b);
+    }
+    return 0;
+}
+
+/* Books what happened to a call: FLAGSHM_STARTED before it, FLAGSHM_FINISHED with what became of it (the shares of failures and
+ * the like are of finished calls; users, and calls that never end, are counted by STARTED). Later events may be booked with
+ * the decision too, as long as its slot stands; flagshm_event does without it. Returns 0, also where the decision has no slot:
+ * it was no SPLIT, or nobody watches the flag. Else nothing is booked:
+ *   -ESTALE  the flag, its arms, share or salt have changed since, or the server has lost its memory of outcomes
+ *   -EACCES  no permission to write the segment: the process is not in the clients' group
+ *   -ENOENT  there is no such segment: no server runs, or it could not make one
+ *   -EINVAL  no decision of ours, or no such event
+ *   any other  -EPERM, -EPROTO, -ENOMEM, -EMFILE, -EAGAIN: it could not be attached; tried again each second
+ * Never blocks: no lock, no allocation, no system call once attached, but for waking a server that asks for it after a bad
+ * outcome. Cost: about ten atomic additions. Thread-safe, fork-safe; an event is lost, and no more, where the process is
+ * killed within. A segment that somebody of the group cuts short raises SIGBUS. */
+FLAGSHM_API_ int flagshm_record(struct flagshm *fs, const struct flagshm_decision *d,
+                                const struct flagshm_outcome *o)
+{
+    struct flagshm_booked_ b;
+    uint64_t amounts[4];
+    uint32_t kinds, watched, event = (uint32_t)o->event;
+    bool is_capped = false;
+    int found = flagshm_book_(fs, d, false, &b);
+
+    if (FLAGSHM_UNLIKELY_(found <= 0))
+        return found;
+    if (FLAGSHM_UNLIKELY_(event == FLAGSHM_STARTED)) {
+        flagshm_add64_(&b.counters[FLAGSHM_N_STARTED], 1);
+        flagshm_seen_(&b, FLAGSHM_N_USERS_STARTED);
+        return 0;
+    }
+    if (FLAGSHM_UNLIKELY_(event != FLAGSHM_FINISHED))
+        return event <= FLAGSHM_CUSTOM_7 ? flagshm_later_(&b, event, o->custom) : -EINVAL;
+    kinds = flagshm_finished_(&b, o, amounts);
+    flagshm_seen_(&b, FLAGSHM_N_USERS_FINISHED);
+    if (FLAGSHM_LIKELY_(b.is_open)) {
+        watched = flagshm_load32_(&b.slot->signal_kinds);
+        flagshm_add64_(&b.counters[FLAGSHM_N_JUDGED], 1);
+        is_capped = flagshm_capped_(&b);
+        if ((kinds & watched) != 0)
+            flagshm_signals_(&b, kinds & watched, amounts, b.label, is_capped);
+    }
+    if (FLAGSHM_UNLIKELY_((kinds & ((1u << FLAGSHM_SIGNAL_LATENCY) - 1)) != 0))
+        flagshm_ring_(&b);
+    return 0;
+}
+
+/* Books a shadow call, and the pair that it makes with control's answer to the same prompt (which flagshm_record has booked
+ * already): where one of the two has failed, or is invalid, or long, and the other is not, that is evidence. A call
+ * that was cancelled, limited or altered makes no pair. Returns as flagshm_record. */
+FLAGSHM_API_ int flagshm_record_shadow(struct flagshm *fs, const struct flagshm_decision *d,
+                                       const struct flagshm_outcome *control,
+                                       const struct flagshm_outcome *shadow)
+{
+    struct flagshm_booked_ b;
+    uint64_t ours[4], theirs[4];
+    uint32_t bad, control_bad = 0, watched, i, count;
+    int found = flagshm_book_(fs, d, true, &b);
+
+    if (found <= 0)
+        return found;
+    bad = flagshm_finished_(&b, shadow, ours) & ((1u << FLAGSHM_SIGNAL_LATENCY) - 1);
+    if (!b.is_open || control->cancelled || control->limited || control->altered || control->fallback ||
+        shadow->cancelled || shadow->limited || shadow->altered || control->http_status == 429 ||
+        shadow->http_status == 429)
+        return 0;
+    watched = flagshm_load32_(&b.slot->signal_kinds);
+    control_bad |= flagshm_has_failed_(control) ? 1u << FLAGSHM_SIGNAL_ERROR : 0;
+    if (control_bad == 0) {
+        control_bad |= control->json_checked && !control->json_valid ? 1u << FLAGSHM_SIGNAL_JSON_INVALID : 0;
+        control_bad |=
+            control->schema_checked && !control->schema_valid ? 1u << FLAGSHM_SIGNAL_SCHEMA_INVALID : 0;
+        control_bad |= control->tool_checked && !control->tool_valid ? 1u << FLAGSHM_SIGNAL_TOOL_INVALID : 0;
+        control_bad |= control->refusal ? 1u << FLAGSHM_SIGNAL_REFUSAL : 0;
+        control_bad |= control->truncated ? 1u << FLAGSHM_SIGNAL_TRUNCATED : 0;
+        control_bad |= control->empty ? 1u << FLAGSHM_SIGNAL_EMPTY : 0;
+    }
+    flagshm_signals_(&b, bad & ~control_bad & watched, NULL, 1, false);
+    flagshm_signals_(&b, control_bad & ~bad & watched, NULL, 0, false);
+    theirs[2] = theirs[3] = 0;
+    if ((control_bad & 1u << FLAGSHM_SIGNAL_ERROR) == 0) {
+        theirs[2] = control->input_tokens + control->output_tokens + control->cache_tokens;
+        theirs[3] = control->output_tokens;
+    }
+    count = flagshm_load32_(&b.slot->signal_count);
+    for (i = 0; i < count && i < FLAGSHM_SIGNALS_MAX; i++) { /* amounts; latency is not compared */
+        uint32_t kind = flagshm_load32_(&b.slot->signals[i].kind);
+        uint64_t threshold = flagshm_load64_(&b.slot->signals[i].threshold);
+        if (kind != FLAGSHM_SIGNAL_TOKENS && kind != FLAGSHM_SIGNAL_OUTPUT_TOKENS)
+            continue;
+        if ((ours[kind - FLAGSHM_SIGNAL_LATENCY] > threshold) !=
+            (theirs[kind - FLAGSHM_SIGNAL_LATENCY] > threshold))
+            flagshm_cell_(&b, i, __atomic_load_n(&b.slot->signals[i].first_table, __ATOMIC_RELAXED), 0,
+                          ours[kind - FLAGSHM_SIGNAL_LATENCY] > threshold);
+    }
+    if ((bad & ~control_bad) != 0)
+        flagshm_ring_(&b);
+    return 0;
+}
+
+/* Books a later event (a thumb, a retry, a contact, a custom event) by flag and id alone: hours after the call, from any
+ * process, in the flag's slot of now under the arm that the id has now. Returns as flagshm_record; -ENOENT too for an unknown
+ * flag. Cost: that of a decision. */
+FLAGSHM_API_ int flagshm_event(struct flagshm *fs, const char *flag, const char *id, enum flagshm_event event)
+{
+    struct flagshm_decision d;
+    struct flagshm_booked_ b;
+    int found;
+
+    if ((uint32_t)event < FLAGSHM_THUMBS_UP || (uint32_t)event > FLAGSHM_CUSTOM_7)
+        return -EINVAL;
+    if (flagshm_decide(fs, flag, id, &d) == FLAGSHM_FLAG_NOT_FOUND)
+        return -ENOENT;
+    found = flagshm_book_(fs, &d, false, &b);
+    return found <= 0 ? found : flagshm_later_(&b, (uint32_t)event, 0);
+}
+
+/* Takes `tokens` from the host's budget of today (UTC) for shadow calls: 0, or -EDQUOT where less than that is left of `limit`.
+ * A limit of 0 takes them in any case: to book what an estimate fell short of. Other returns as flagshm_record. */
+FLAGSHM_API_ int flagshm_shadow_budget(struct flagshm *fs, uint64_t limit, uint64_t tokens)
+{
+    struct flagshm_map_ *map = flagshm_current_(fs);
+    struct flagshm_outcomes_map_ *outcomes = __atomic_load_n(&fs->outcomes_, __ATOMIC_ACQUIRE);
+    struct flagshm_outcomes *segment;
+    uint64_t day = flagshm_clock_ns_(FLAGSHM_CLOCK_REALTIME_COARSE_) / UINT64_C(86400000000000) & 0xffff;
+    uint64_t wanted, held, spent, most = (UINT64_C(1) << 48) - 1;
+    int error = 0;
+
+    if (map == NULL)
+        return -ENOENT;
+    wanted = flagshm_load64_(&((const struct flagshm_header *)(const void *)map->segment)->outcomes_id);
+    if (wanted == 0)
+        return -ENOENT;
+    segment = outcomes != NULL && outcomes->segment_id == wanted ? outcomes->segment
+                                                                 : flagshm_outcomes_find_(fs, wanted, &error);
+    if (segment == NULL)
+        return error;
+    held = flagshm_load64_(&segment->shadow_tokens);
+    do {
+        spent = held >> 48 == day ? held & most : 0;
+        if (limit != 0 && (tokens > limit || spent > limit - tokens))
+            return -EDQUOT;
+        spent = tokens < most - spent ? spent + tokens : most;
+    } while (!__atomic_compare_exchange_n(&segment->shadow_tokens, &held, day << 48 | spent, true,
+                                          __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    return 0;
 }
 
 /* "SPLIT", "STATIC", ... as OpenFeature spells them; "UNKNOWN" for any other number. */

@@ -607,12 +607,23 @@ Test(client, age_is_signed_and_two_seconds_ahead_are_none)
     cr_expect_eq(flagshm_age_ns(&w.fs), INT64_MAX);
 }
 
-Test(client, recording_is_not_there_yet)
+Test(client, what_has_no_slot_is_not_booked)
 {
     struct flagshm_outcome outcome = {.event = FLAGSHM_FINISHED, .http_status = 200};
 
     open_text(FLAGS);
     (void)reason_of("f", "u");
-    cr_expect_eq(flagshm_record(&w.fs, &d, &outcome), -ENOSYS);
+    cr_expect_eq(d.slot, FLAGSHM_NO_SLOT);
+    cr_expect_eq(flagshm_record(&w.fs, &d, &outcome), 0);
+    cr_expect_eq(flagshm_event(&w.fs, "f", "u", FLAGSHM_THUMBS_DOWN), 0);
+    cr_expect_eq(flagshm_event(&w.fs, "f", "u", FLAGSHM_FINISHED), -EINVAL);
+    cr_expect_eq(flagshm_event(&w.fs, "no", "u", FLAGSHM_RETRY), -ENOENT);
+    d.slot = 3; /* a slot, but no segment to book in */
+    d.slot_generation = 1;
+    cr_expect_eq(flagshm_record(&w.fs, &d, &outcome), -ENOENT);
+    cr_expect_eq(flagshm_record_shadow(&w.fs, &d, &outcome, &outcome), -ENOENT);
+    cr_expect_eq(flagshm_shadow_budget(&w.fs, 0, 1), -ENOENT);
+    d.slot = FLAGSHM_SLOTS;
+    cr_expect_eq(flagshm_record(&w.fs, &d, &outcome), -EINVAL);
     close_text();
 }
