@@ -1,15 +1,18 @@
 /* flagfile_edit: reads a file of which little has changed. See flagshm_flagfile_parse_edit.
  *
- * The members of "flags" are independent of each other: what one means does not hang on the text around it. So those that
- * stand in a good file byte for byte are cut out, with their commas, and only the rest is read: as any file is. The argument that
- * this loses nothing:
- * - all that stands before the first member is as it was in the good file, so the first cut is made where a member begins;
+ * The members of "flags" are independent of each other: what one means does not hang on the text around
+ * it. So those that stand in a good file byte for byte are cut out, with their commas, and only the rest
+ * is read: as any file is. The argument that this loses nothing:
+ * - all that stands before the first member is as it was in the good file, so the first cut is made where
+ *   a member begins;
  * - behind a member that was cut out or kept, the walk goes on only over white space and one comma;
- * - a changed member is kept whole in the rest, where the strict scanner judges it. Where that finds it sound, it ends where the walk
- *   thought that it ends, for in sound text quotes and brackets alone tell that. Where not, the rest has a fault.
- * So the text is sound where the rest is, and what the rest means is what the text means without the members that were cut out.
- * What flags can only be together (their number, names, salts) is looked at for all of them. Any fault, even a warning, and anything that
- * is not plain: the whole text is read, so that faults are told in one way only. */
+ * - a changed member is kept whole in the rest, where the strict scanner judges it. Where that finds it
+ *   sound, it ends where the walk thought that it ends, for in sound text quotes and brackets alone tell
+ *   that. Where not, the rest has a fault.
+ * So the text is sound where the rest is, and what the rest means is what the text means without the
+ * members that were cut out. What flags can only be together (their number, names, salts) is looked at for
+ * all of them. Any fault, even a warning, and anything that is not plain: the whole text is read, so that
+ * faults are told in one way only. */
 #include "server/flagfile_internal.h"
 #include "server/json_scan_internal.h"
 
@@ -352,9 +355,11 @@ static bool parse_edit(struct edit *e, const char *text, size_t length)
     file->text = flagshm_arena_copy(&file->arena, text, length);
     file->text_bytes = length;
     e->entries = flagshm_arena_take(&file->arena, (base->count + CHANGED_MAX) * sizeof *e->entries);
+    if (file->text == NULL || e->entries == NULL)
+        return false;
     e->text = file->text;
     e->end = e->text + length;
-    if (file->text == NULL || e->entries == NULL || !walk(e) || !compose_rest(e) || !read_rest(e))
+    if (!walk(e) || !compose_rest(e) || !read_rest(e))
         return false;
     file->entries = e->entries;
     file->count = e->count;

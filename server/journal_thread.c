@@ -281,8 +281,8 @@ static void finish_work(struct flagshm_journal *journal, struct work *work)
     pthread_cond_broadcast(&journal->has_done);
 }
 
-/* Who saves twice in a row must not wait for the first text's way to the disk: where the processors are taken, the next edit
- * and the next kill come first. On Linux this is the thread's own. */
+/* Who saves twice in a row must not wait for the first text's way to the disk: where the processors are
+ * taken, the next edit and the next kill come first. On Linux this is the thread's own. */
 static void stand_back(void)
 {
     if (nice(NICE) == -1)

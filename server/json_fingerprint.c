@@ -92,7 +92,8 @@ static void put(struct sorted *s, const char *bytes, size_t length)
 
 static const char *put_value(struct sorted *s, const char *at, const char *end);
 
-/* The members of the compact object at `at`: in `few` where they fit, else in memory of their own; NULL without memory. */
+/* The members of the compact object at `at`: in `few` where they fit, else in memory of their own; NULL
+ * without memory. */
 static struct member *list_members(struct sorted *s, const char *at, const char *end,
                                    struct member few[FEW_MEMBERS], size_t *count)
 {

@@ -25,7 +25,8 @@ static inline bool flagshm_scan_is_word(char c)
            c == '$' || c == '-' || c == '.' || c == '+';
 }
 
-/* Non-zero where one of the 8 bytes cannot simply be passed over inside a string; the lowest such byte is marked exactly. */
+/* Non-zero where one of the 8 bytes cannot simply be passed over inside a string; the lowest such byte is
+ * marked exactly. */
 static inline uint64_t flagshm_scan_special(uint64_t word)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones * 0x80;
@@ -36,7 +37,8 @@ static inline uint64_t flagshm_scan_special(uint64_t word)
            tops;
 }
 
-/* The first byte that does not stand for itself in a string: neither printable ASCII, nor '"', nor '\\'; or `end`. */
+/* The first byte that does not stand for itself in a string: neither printable ASCII, nor '"', nor '\\';
+ * or `end`. */
 static inline const char *flagshm_scan_plain(const char *at, const char *end)
 {
     while (end - at >= 8) {

@@ -1,8 +1,8 @@
-/* table_image: what can be asked of a compiled image, or of a bank that is served: its hash, a record, what has
- * changed. See table.h.
+/* table_image: what can be asked of a compiled image, or of a bank that is served: its hash, a record,
+ * what has changed. See table.h.
  *
- * A served bank is read in place, with plain loads: nobody but the server that asks ever writes it. Its bytes may
- * come from a predecessor, so offsets are checked before they are followed.
+ * A served bank is read in place, with plain loads: nobody but the server that asks ever writes it. Its
+ * bytes may come from a predecessor, so offsets are checked before they are followed.
  */
 #include "server/table.h"
 
@@ -14,7 +14,8 @@ static struct flagshm_flag_entry *record_at(const struct flagshm_table *table, u
     return (struct flagshm_flag_entry *)(void *)(table->bytes + table->geometry.records_offset) + number;
 }
 
-/* Four hashes side by side, each of every fourth word: one alone would wait for its multiplication at each word. */
+/* Four hashes side by side, each of every fourth word: one alone would wait for its multiplication at each
+ * word. */
 static void lanes_take(uint64_t lanes[4], const unsigned char *bytes, size_t words)
 {
     size_t j;

@@ -1,5 +1,6 @@
-/* bench_publish: what the server does with an edit: read the file, scan and parse it, compile, publish. And how large the
- * segment is. All steps are of a file that is read from nothing; beside them stands what a file costs of which one flag has changed. */
+/* bench_publish: what the server does with an edit: read the file, scan and parse it, compile, publish.
+ * And how large the segment is. All steps are of a file that is read from nothing; beside them stands what
+ * a file costs of which one flag has changed. */
 #include "tests/bench_common.h"
 
 #include <fcntl.h>

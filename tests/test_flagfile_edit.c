@@ -1,5 +1,6 @@
-/* flagshm_flagfile_parse_edit against flagshm_flagfile_parse: over thousands of random edits, of every kind that a person, a
- * tool or an accident makes, both must give the same flags, the same table and the same faults. */
+/* flagshm_flagfile_parse_edit against flagshm_flagfile_parse: over thousands of random edits, of every
+ * kind that a person, a tool or an accident makes, both must give the same flags, the same table and the
+ * same faults. */
 #include "server/table.h"
 #include "tests/flagfile_fixture.h"
 
@@ -127,8 +128,8 @@ static void same_file(const struct flagshm_flagfile *a, const struct flagshm_fla
         same_table(a, b);
 }
 
-/* Reads the text both ways and compares. True where the short way was taken; `good` is what it was in a server: it becomes
- * `*good` where it is wholly good. */
+/* Reads the text both ways and compares. True where the short way was taken; `good` is what it was in a
+ * server: it becomes `*good` where it is wholly good. */
 static bool check(struct flagshm_flagfile *good, const char *text, size_t bytes, size_t max_flags)
 {
     struct flagshm_flagfile_options options = {.max_flags = max_flags};
@@ -383,7 +384,8 @@ Test(flagfile_edit, what_is_short_and_what_is_not)
     cr_assert_not(is_short("{\"flags\": {}}", base, 0), "nothing was before");
 }
 
-/* A chain of edits keeps one whole reading, not all of them; and what is read stands when the others are gone. */
+/* A chain of edits keeps one whole reading, not all of them; and what is read stands when the others are
+ * gone. */
 Test(flagfile_edit, a_file_outlives_what_it_was_read_from)
 {
     static const char text[] = "{\"flags\": {" A ", " B ", " C "}}";
