@@ -257,6 +257,26 @@ expect_exit 0 "${ctl[@]}" unkill b
 start_server
 wait_until has_share b 100
 
+case_ "kill: a dead server's table that this flagctl cannot write: what is not off yet is not called off; --all is"
+stop_server KILL
+printf '\x63' | dd of=/dev/shm/flagshm."$instance".table bs=1 seek=14 conv=notrunc status=none # another layout minor
+expect_exit 0 "$flagctl" in b anyone
+expect_exit 5 "$flagctl" kill b
+expect_match "b is NOT off yet: no server runs, and this flagctl cannot write the table" "$output"
+expect_match "it is written down" "$output"
+expect_exit 0 "$flagctl" in b anyone
+expect_exit 0 "$flagctl" kill --all -o json
+expect "switch false" "$(jq -r '"\(.by) \(.already)"' <<<"$output")"
+expect_exit 1 "$flagctl" in b anyone
+expect_exit 5 "$flagctl" unkill --all
+expect_match "nothing has changed" "$output"
+expect_exit 1 "$flagctl" in b anyone
+start_server
+expect killed "$(stage b)"
+expect_exit 0 "$flagctl" unkill --all
+expect_exit 0 "$flagctl" unkill b
+expect_exit 0 "$flagctl" in b anyone
+
 case_ "kill: where no server has ever run there is nothing to kill"
 expect_exit 5 "$flagctl" --instance nobody$$ --state-dir "$work/none" kill a
 expect_match "there is nothing to kill" "$output"
