@@ -556,7 +556,7 @@ Test(edit, what_is_made_by_something_else_is_refused_with_what_to_edit_instead)
     check_refused(dir, -EISDIR, "is a directory");
     check_refused(at(dir, "none.json"), -ENOENT, "cannot find");
     cr_assert_eq(mkfifo(at(dir, "fifo"), 0600), 0);
-    check_refused(at(dir, "fifo"), -EINVAL, "not a regular file");
+    check_refused(at(dir, "fifo"), -EPERM, "not a regular file");
     remove_dir(dir);
 }
 

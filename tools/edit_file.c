@@ -165,7 +165,7 @@ static int read_file(struct flagshm_edit_file *file, struct flagshm_error *error
     case -EISDIR:
         return flagshm_error_set(error, result, "%s is a directory, not a flag file", file->path);
     case -EINVAL:
-        return flagshm_error_set(error, result, "%s is not a regular file", file->path);
+        return flagshm_error_set(error, -EPERM, "%s is not a regular file", file->path);
     case -EFBIG:
         return flagshm_error_set(error, result, "%s is larger than a flag file may be (%u MiB)", file->path,
                                  FLAGSHM_FILE_MAX >> 20);

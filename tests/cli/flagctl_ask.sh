@@ -82,6 +82,9 @@ chmod 0444 "$file"
 expect_exit 1 "$flagctl" set a 8
 expect_match "read-only .mode 0444.: edit what it is made from" "$output"
 chmod 0644 "$file"
+mkfifo "$work/fifo"
+expect_exit 1 timeout 5 "$flagctl" set a 8 --file "$work/fifo"
+expect_match "^flagctl: [^ ]*/fifo is not a regular file$" "$output"
 
 case_ "set: on a planned flag it is a cap, and that is said"
 write_file '{"flags": {"a": {"control": "c", "variant": "v", "rollout": {"plan": "b2b"}}}}'
