@@ -1,7 +1,8 @@
 /* log: what the server tells the person who runs it: one line each, on standard error.
  *
  * Under systemd (where $JOURNAL_STREAM says so) lines carry its priority prefix and no time; elsewhere an RFC 3339
- * time. A line that repeats the one before is counted, not printed, so that a lasting fault does not fill a disk.
+ * time. A line that repeats the one before is counted, not printed, so that a lasting fault does not fill a disk. A reader that has
+ * stopped (a pipe or a socket that is full) holds nobody up: lines are lost then, and counted when it takes some again.
  */
 #ifndef FLAGSHM_SERVER_LOG_H
 #define FLAGSHM_SERVER_LOG_H
