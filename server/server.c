@@ -267,6 +267,7 @@ static int open_events(struct server *s, struct flagshm_error *error)
     sigaddset(&signals, SIGHUP);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like a full disk */
     every.it_interval.tv_sec = every.it_value.tv_sec = (time_t)(s->period_ns / 1000000000u);
     every.it_interval.tv_nsec = every.it_value.tv_nsec = (long)(s->period_ns % 1000000000u);
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);

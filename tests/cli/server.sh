@@ -121,6 +121,32 @@ wait_until has_share a 33
 wait_until grep -q "journal: .*$work/plain" "$log"
 stop_server
 
+case_ "a log whose reader has stopped holds nothing up: edits, heartbeat and kills go on"
+mkfifo "$work/stuck"
+sleep 60 <>"$work/stuck" &
+children+=("$!")
+"$flagshmd" --file "$file" --instance "$instance" --state-dir "$state" --socket "$work/sock" 2>"$work/stuck" &
+server_pid=$!
+wait_until answers
+python3 - "$file" <<'PYTHON' # some 100 bytes of log each: more than a pipe takes
+import json, os, sys, time
+for turn in range(1500):
+    with open(sys.argv[1] + ".new", "w") as out:
+        json.dump({"flags": {"a": {"control": "c", "variant": "v", "rollout_pct": turn % 90}}}, out)
+    os.rename(sys.argv[1] + ".new", sys.argv[1])
+    time.sleep(0.002)
+PYTHON
+flags_file "$(flag a 91)"
+wait_until has_share a 91
+expect_exit 0 "$flagctl" kill a
+expect_exit 0 "$flagctl" unkill a
+stop_server
+
+case_ "a limit of file sizes is an error like a full disk, not an end by a signal (exit 5)"
+rm -f /dev/shm/flagshm."$instance".*
+expect_exit 5 bash -c 'ulimit -f 4 && exec "$@"' - "$flagshmd" --file "$file" --instance "$instance" --state-dir "$state" --socket "$work/sock"
+expect_match "flagshm.$instance.table.new: .*(space|large)" "$output"
+
 case_ "sd_notify: READY after the table stands, watchdog beats, STOPPING at the end"
 python3 - "$work/notify" >"$work/notified" <<'PYTHON' &
 import socket, sys
