@@ -173,11 +173,11 @@ static unsigned connections_allowed(void)
 
 static int http_start(struct gateway *gateway, int fd, struct flagshm_error *error)
 {
-    gateway->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL,
-                                       NULL, gateway_on_request, gateway, MHD_OPTION_LISTEN_SOCKET, fd,
-                                       MHD_OPTION_NOTIFY_COMPLETED, gateway_on_completed, gateway,
-                                       MHD_OPTION_CONNECTION_LIMIT, connections_allowed(),
-                                       MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)65536, MHD_OPTION_END);
+    gateway->daemon =
+        MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, gateway_on_request, gateway,
+                         MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, gateway_on_completed,
+                         gateway, MHD_OPTION_CONNECTION_LIMIT, connections_allowed(),
+                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)65536, MHD_OPTION_END);
     if (gateway->daemon == NULL)
         return flagshm_error_set(error, -ENOMEM, "libmicrohttpd does not start");
     return 0;
