@@ -21,6 +21,7 @@ static int build(struct flagshm_publisher *p, const struct flagshm_flagfile *set
 {
     size_t count = set != NULL ? set->count : 0, used = 0, i;
     struct flagshm_table_entry *entries = malloc((count + 1) * sizeof *entries);
+    struct flagshm_table_booking booking;
     int error;
 
     if (entries == NULL)
@@ -29,8 +30,10 @@ static int build(struct flagshm_publisher *p, const struct flagshm_flagfile *set
         if (!set->entries[i].broken)
             entries[used++] = (struct flagshm_table_entry){
                 &set->entries[i].flag, flagshm_kills_has(&p->kills, set->entries[i].flag.name)};
-    error =
-        flagshm_table_build(table, entries, used, p->segment.header != NULL ? &p->segment.geometry : NULL);
+    booking =
+        flagshm_ledger_begin(&p->ledger, flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_), flagshm_realtime_ns());
+    error = flagshm_table_build_booked(table, entries, used,
+                                       p->segment.header != NULL ? &p->segment.geometry : NULL, &booking);
     free(entries);
     if (error == -ENOMEM)
         return fail(p, error, "no memory to compile the table; the one before stays");
@@ -43,33 +46,43 @@ static int build(struct flagshm_publisher *p, const struct flagshm_flagfile *set
     return 0;
 }
 
-/* Compiles and publishes `set` (NULL: no flags). 0, 1 where the table would be the same, -errno with `refusal`. */
-static int publish_set(struct flagshm_publisher *p, const struct flagshm_flagfile *set, uint64_t file_rev)
+/* Publishes a compiled table, unless it is the one that is served. As publish_set. */
+static int publish_table(struct flagshm_publisher *p, struct flagshm_table *table, uint64_t file_rev)
 {
-    struct flagshm_table table;
     int error;
 
-    if (p->beats_unlocked > 0) /* two writers would overwrite each other */
-        return fail(p, -EBUSY, "another writer holds the lock of our table; the table stays");
-    error = build(p, set, &table);
-    if (error != 0)
-        return error;
     if (p->has_published && p->segment.header != NULL &&
-        table.content_hash == flagshm_segment_content_hash(&p->segment)) {
-        flagshm_table_free(&table);
+        table->content_hash == flagshm_segment_content_hash(&p->segment)) {
         p->refusal.text[0] = '\0';
         return 1;
     }
-    error = flagshm_segment_publish(&p->segment, &table, p->version + 1, file_rev, &p->refusal);
-    flagshm_table_free(&table);
+    error = flagshm_segment_publish(&p->segment, table, p->version + 1, file_rev, &p->refusal);
     if (error != 0)
         return error;
+    flagshm_ledger_name(&p->ledger, &p->segment, flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_));
     p->refusal.text[0] = '\0';
     p->version++;
     p->published_file_rev = file_rev;
     p->has_published = true;
     flagshm_journal_publish(p->journal, flagshm_realtime_ns(), p->version, file_rev);
     return 0;
+}
+
+/* Compiles and publishes `set` (NULL: no flags). 0, 1 where the table would be the same, -errno with `refusal`. */
+static int publish_set(struct flagshm_publisher *p, const struct flagshm_flagfile *set, uint64_t file_rev)
+{
+    struct flagshm_table table;
+    int result;
+
+    if (p->beats_unlocked > 0) /* two writers would overwrite each other */
+        return fail(p, -EBUSY, "another writer holds the lock of our table; the table stays");
+    result = build(p, set, &table);
+    if (result == 0) {
+        result = publish_table(p, &table, file_rev);
+        flagshm_table_free(&table);
+    }
+    flagshm_ledger_end(&p->ledger, result >= 0, flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_));
+    return result;
 }
 
 int flagshm_publisher_publish(struct flagshm_publisher *p)

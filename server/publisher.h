@@ -11,6 +11,7 @@
 #include "server/flagfile.h"
 #include "server/journal.h"
 #include "server/kills.h"
+#include "server/ledger.h"
 #include "server/segment.h"
 
 #include <stdbool.h>
@@ -27,6 +28,8 @@ enum flagshm_file_state {
 
 struct flagshm_publisher {
     struct flagshm_segment segment;
+    struct flagshm_outcomes_options outcomes;
+    struct flagshm_ledger ledger;
     struct flagshm_journal *journal;
     struct flagshm_disk *disk;
     struct flagshm_kills kills;

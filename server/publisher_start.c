@@ -86,7 +86,12 @@ int flagshm_publisher_open(struct flagshm_publisher *p, const struct flagshm_pub
     result = flagshm_segment_open(&p->segment, &options->segment, error);
     if (result != 0)
         return result;
-    result = flagshm_journal_open(&p->journal, p->state_dir, &start, &journal_error);
+    p->outcomes = (struct flagshm_outcomes_options){
+        .dir = options->segment.dir, .instance = options->segment.instance, .group = options->segment.group};
+    result = flagshm_ledger_open(&p->ledger, &p->outcomes, &p->segment,
+                                 flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_), flagshm_realtime_ns(), error);
+    if (result == 0)
+        result = flagshm_journal_open(&p->journal, p->state_dir, &start, &journal_error);
     if (result == 0)
         result = flagshm_disk_open(&p->disk, p->state_dir);
     if (result != 0) {
@@ -111,6 +116,7 @@ void flagshm_publisher_close(struct flagshm_publisher *p)
     flagshm_disk_close(p->disk);
     if (p->journal != NULL)
         flagshm_journal_close(p->journal);
+    flagshm_ledger_close(&p->ledger);
     flagshm_segment_close(&p->segment);
     flagshm_kills_free(&p->kills);
     flagshm_kills_free(&p->unwritten);

@@ -18,7 +18,17 @@
 #define RETRY_NS                                                                                             \
     UINT64_C(5000000000) /* a table that could not be published (no room, no memory) is tried again */
 
-enum source { SOURCE_TIMER, SOURCE_SIGNAL, SOURCE_WATCH, SOURCE_CONTROL, SOURCE_DISK, SOURCES };
+#define ARM_NS UINT64_C(1000000) /* the doorbell rings no oftener */
+
+enum source {
+    SOURCE_TIMER,
+    SOURCE_SIGNAL,
+    SOURCE_WATCH,
+    SOURCE_CONTROL,
+    SOURCE_DISK,
+    SOURCE_DOORBELL,
+    SOURCES
+};
 
 struct server {
     struct flagshm_publisher publisher;
@@ -27,6 +37,8 @@ struct server {
     struct flagshm_verbs verbs;
     const struct flagshm_server_options *options;
     int epoll_fd, timer_fd, signal_fd;
+    uint64_t armed_mono_ns;
+    bool is_armed; /* as far as we know: a segment that is made anew begins unarmed */
     uint64_t period_ns;
     uint64_t retry_mono_ns;             /* 0: nothing to retry */
     char health[512];                   /* of the journal, as last told */
@@ -150,6 +162,27 @@ static void mind_control(struct server *s)
     s->control_fault = error;
 }
 
+/* ---- the doorbell ---- */
+
+/* Before the loop sleeps: clients may ring once, but no oftener than each millisecond. What came before it was armed is looked
+ * at now. */
+static void arm_doorbell(struct server *s)
+{
+    uint64_t now = mono_ns();
+
+    if (s->is_armed || now - s->armed_mono_ns < ARM_NS)
+        return;
+    s->armed_mono_ns = now;
+    s->is_armed = true;
+    flagshm_ledger_arm(&s->publisher.ledger);
+}
+
+static void on_doorbell(struct server *s)
+{
+    s->is_armed = false;
+    flagshm_ledger_rung(&s->publisher.ledger);
+}
+
 static void on_timer(struct server *s)
 {
     uint64_t count;
@@ -161,6 +194,7 @@ static void on_timer(struct server *s)
         s->is_ending = true;
         return;
     }
+    s->is_armed = false; /* once a second without being asked: rings may get lost, news may not */
     mind_control(s);
     if (s->retry_mono_ns != 0 && mono_ns() >= s->retry_mono_ns) {
         s->retry_mono_ns = 0;
@@ -216,6 +250,9 @@ static void serve_event(struct server *s, enum source source)
     case SOURCE_DISK:
         on_disk(s);
         break;
+    case SOURCE_DOORBELL:
+        on_doorbell(s);
+        break;
     case SOURCES:
         break;
     }
@@ -226,6 +263,8 @@ static int until_deadline(const struct server *s)
 {
     uint64_t deadline = flagshm_watch_deadline(s->watch), now = mono_ns(), left;
 
+    if (!s->is_armed && deadline > s->armed_mono_ns + ARM_NS)
+        deadline = s->armed_mono_ns + ARM_NS;
     if (deadline <= now)
         return 0;
     left = (deadline - now + 999999) / 1000000;
@@ -238,6 +277,7 @@ static int loop(struct server *s, struct flagshm_error *error)
     int count, i;
 
     while (!s->is_ending) {
+        arm_doorbell(s);
         count = epoll_wait(s->epoll_fd, events, SOURCES, until_deadline(s));
         if (count < 0 && errno != EINTR)
             return flagshm_error_set(error, -errno, "epoll_wait: %s", strerror(errno));
@@ -320,6 +360,8 @@ static int start(struct server *s, const struct flagshm_server_options *options,
         result = listen_to(s, flagshm_watch_fd(s->watch), SOURCE_WATCH);
     if (result == 0)
         result = listen_to(s, flagshm_disk_fd(s->publisher.disk), SOURCE_DISK);
+    if (result == 0)
+        result = listen_to(s, s->publisher.ledger.bell_fd, SOURCE_DOORBELL);
     if (result != 0)
         return flagshm_error_set(error, result, "cannot set up the event loop: %s", strerror(-result));
     return 0;

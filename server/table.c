@@ -444,8 +444,34 @@ static int table_lay_out(struct flagshm_table *table, const struct builder *b, s
     return error;
 }
 
+/* Where there are fewer slots than flags, those come first that a guardrail watches. */
+static void book(const struct builder *b, const struct flagshm_table_entry *entries, size_t count,
+                 const struct flagshm_table_booking *booking)
+{
+    int pass;
+    size_t i;
+
+    for (pass = 0; pass < 2; pass++)
+        for (i = 0; i < count; i++) {
+            struct flagshm_flag_entry *r = &b->records[i];
+            bool is_guarded = (r->switches & FLAGSHM_SWITCH_GUARDED) != 0;
+
+            if ((r->switches & FLAGSHM_SWITCH_HASH) != 0 && (r->switches & FLAGSHM_SWITCH_OFF) == 0 &&
+                is_guarded == (pass == 0))
+                booking->book(booking->context, r, entries[i].flag,
+                              flagshm_table_form_key(b->heap, b->used, r));
+        }
+}
+
 int flagshm_table_build(struct flagshm_table *table, const struct flagshm_table_entry *entries, size_t count,
                         const struct flagshm_geometry *within)
+{
+    return flagshm_table_build_booked(table, entries, count, within, NULL);
+}
+
+int flagshm_table_build_booked(struct flagshm_table *table, const struct flagshm_table_entry *entries,
+                               size_t count, const struct flagshm_geometry *within,
+                               const struct flagshm_table_booking *booking)
 {
     struct builder b;
     size_t i;
@@ -455,6 +481,8 @@ int flagshm_table_build(struct flagshm_table *table, const struct flagshm_table_
     if (builder_begin(&b, count)) {
         for (i = 0; i < count; i++)
             record_build(&b, &b.records[i], &entries[i]);
+        if (booking != NULL && !b.error)
+            book(&b, entries, count, booking);
         error = b.error ? b.error : table_lay_out(table, &b, count, within);
     }
     builder_end(&b);

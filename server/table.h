@@ -45,6 +45,20 @@ uint32_t flagshm_table_share_mpct(const struct flagshm_table_entry *entry);
  * About 0.25 ms for 1000 flags. */
 int flagshm_table_build(struct flagshm_table *table, const struct flagshm_table_entry *entries, size_t count,
                         const struct flagshm_geometry *within);
+
+/* Gives a record whose decisions are booked its slot and slot_generation. `key` stands for all that its outcomes depend on. */
+struct flagshm_table_booking {
+    void *context;
+    void (*book)(void *context, struct flagshm_flag_entry *record, const struct flagshm_flag *flag,
+                 uint64_t key);
+};
+/* flagshm_table_build that asks for the slots of flags that hash and are not off: first those with guardrails. */
+int flagshm_table_build_booked(struct flagshm_table *table, const struct flagshm_table_entry *entries,
+                               size_t count, const struct flagshm_geometry *within,
+                               const struct flagshm_table_booking *booking);
+/* The key of a record of a table: of its salt, share, arms, weights, force list and guardrails. Never 0. Safe on any bytes. */
+uint64_t flagshm_table_form_key(const unsigned char *heap, uint64_t heap_used,
+                                const struct flagshm_flag_entry *r);
 void flagshm_table_free(struct flagshm_table *table);
 
 /* What hashing starts from, for a salt of at most FLAGSHM_SALT_MAX bytes. Its `pending` holds the text of salt and ':' where that has less

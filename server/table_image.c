@@ -48,6 +48,36 @@ uint64_t flagshm_table_hash(const struct flagshm_table *table)
     return flagshm_hash64_end_(hash);
 }
 
+uint64_t flagshm_table_form_key(const unsigned char *heap, uint64_t heap_used,
+                                const struct flagshm_flag_entry *r)
+{
+    /* the salt, without hashing 64 bytes for each flag: MD5's state after its whole words, and what is left of it */
+    const unsigned char *left = r->pending + (r->prefix_bytes & 56u);
+    uint64_t arms_bytes = (uint64_t)r->arm_count * sizeof(struct flagshm_arm_entry);
+    uint64_t force_bytes = (uint64_t)r->force_count * sizeof(struct flagshm_force_id);
+    uint64_t key = flagshm_hash64_begin_(r->prefix_bytes, (uint64_t)r->rollout_mpct << 32 | r->shadow_mpct);
+    uint32_t i;
+
+    key = flagshm_hash64_word_(key, r->switches & (FLAGSHM_SWITCH_GUARDED | FLAGSHM_SWITCH_HASH));
+    key = flagshm_hash64_pair_(key, (uint64_t)r->md5_state[0] << 32 | r->md5_state[1],
+                               (uint64_t)r->md5_state[2] << 32 | r->md5_state[3]);
+    key = flagshm_hash64_word_(key, flagshm_get64_(left));
+    if (flagshm_is_inside_(r->arms_offset, arms_bytes, heap_used))
+        for (i = 0; i < r->arm_count; i++) {
+            const struct flagshm_arm_entry *arm =
+                (const struct flagshm_arm_entry *)(const void *)(heap + r->arms_offset) + i;
+
+            key = flagshm_hash64_word_(key, arm->fingerprint);
+            key = flagshm_hash64_word_(key, arm->weight_end);
+            if (flagshm_is_inside_(arm->name_offset, arm->name_bytes, heap_used))
+                key = flagshm_hash64_(heap + arm->name_offset, arm->name_bytes, key);
+        }
+    if (flagshm_is_inside_(r->force_offset, force_bytes, heap_used))
+        key = flagshm_hash64_(heap + r->force_offset, (size_t)force_bytes, key);
+    key = flagshm_hash64_end_(key);
+    return key != 0 ? key : 1;
+}
+
 struct flagshm_flag_entry *flagshm_table_find(const struct flagshm_table *table, uint64_t name_hash)
 {
     const struct flagshm_geometry *g = &table->geometry;
@@ -159,6 +189,8 @@ void flagshm_table_kill(struct flagshm_table *table, struct flagshm_flag_entry *
     record->switches = (record->switches & ~FLAGSHM_SWITCH_HASH) | FLAGSHM_SWITCH_KILLED;
     record->rollout_mpct = 0;
     record->shadow_mpct = 0;
+    record->slot = FLAGSHM_NO_SLOT;
+    record->slot_generation = 0;
     memset(record->stage, 0, sizeof record->stage);
     (void)snprintf(record->stage, sizeof record->stage, "killed");
     table->content_hash = flagshm_table_hash(table);

@@ -2,6 +2,7 @@
 #include "server/verbs.h"
 #include "server/clock.h"
 #include "server/log.h"
+#include "server/stats.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -322,6 +323,21 @@ static cJSON *reload_verb(struct flagshm_verbs *verbs, const struct flagshm_peer
     return agree(verbs);
 }
 
+static cJSON *stats(struct flagshm_verbs *verbs, const struct flagshm_peer *peer, const cJSON *request)
+{
+    const char *flag = text_of(request, "flag");
+    cJSON *answer, *flags;
+
+    (void)peer;
+    if (flag != NULL &&
+        (!verbs->publisher->has_good || flagshm_flagfile_find(&verbs->publisher->good, flag) == NULL))
+        return refuse("no_such_flag", "there is no flag \"%.64s\"", flag);
+    answer = agree(verbs);
+    flags = flagshm_stats(verbs->publisher, flag, answer);
+    cJSON_AddItemToObject(answer, "flags", flags);
+    return answer;
+}
+
 static const struct verb {
     const char *name;
     cJSON *(*answer)(struct flagshm_verbs *verbs, const struct flagshm_peer *peer, const cJSON *request);
@@ -330,8 +346,9 @@ static const struct verb {
 } verb_table[] = {
     {"ping", ping, false, false},         {"status", status, false, false},
     {"history", history, false, false},   {"show", show, false, false},
-    {"kill", kill_verb, true, true},      {"unkill", unkill_verb, true, false},
-    {"accept", accept_verb, true, false}, {"reload", reload_verb, true, false},
+    {"stats", stats, false, false},       {"kill", kill_verb, true, true},
+    {"unkill", unkill_verb, true, false}, {"accept", accept_verb, true, false},
+    {"reload", reload_verb, true, false},
 };
 
 cJSON *flagshm_verbs_answer(void *context, const struct flagshm_peer *peer, const cJSON *request)

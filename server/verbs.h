@@ -1,6 +1,6 @@
 /* verbs: what the control socket can be asked; see control.h for the lines, flagctl for who asks.
  *
- * ping, status, history, show: anyone who may connect. kill, unkill, accept, reload: peers that may change.
+ * ping, status, history, show, stats: anyone who may connect. kill, unkill, accept, reload: peers that may change.
  */
 #ifndef FLAGSHM_SERVER_VERBS_H
 #define FLAGSHM_SERVER_VERBS_H

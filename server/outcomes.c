@@ -1,0 +1,404 @@
+/* outcomes: see the header. */
+#include "server/outcomes.h"
+#include "server/clock.h"
+#include "server/outcomes_guard.h"
+#include "server/segment_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MODE 0660
+
+static struct flagshm_slot *slot_at(const struct flagshm_outcomes_file *file, uint32_t slot)
+{
+    return (struct flagshm_slot *)(void *)((unsigned char *)file->segment + sizeof(struct flagshm_outcomes) +
+                                           (size_t)(slot % FLAGSHM_SLOTS) * sizeof(struct flagshm_slot));
+}
+
+static void store32(uint32_t *shared, uint32_t value)
+{
+    __atomic_store_n(shared, value, __ATOMIC_RELEASE);
+}
+
+/* ---- the object ---- */
+
+/* 0 where it is a file of ours that others cannot write. */
+static int check_object(const char *path, const struct stat *object, struct flagshm_error *error)
+{
+    if (!S_ISREG(object->st_mode))
+        return flagshm_error_set(error, -EPERM, "%s: is not a regular file; remove it: rm %s", path, path);
+    if (object->st_uid != geteuid())
+        return flagshm_error_set(error, -EPERM,
+                                 "%s: belongs to uid %u, and we run as uid %u; remove it as root: rm %s",
+                                 path, (unsigned)object->st_uid, (unsigned)geteuid(), path);
+    return 0;
+}
+
+static int map(struct flagshm_outcomes_file *file, int fd, const struct stat *object,
+               struct flagshm_error *error)
+{
+    void *memory = mmap(NULL, (size_t)FLAGSHM_OUTCOMES_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+    if (memory == MAP_FAILED)
+        return flagshm_error_set(error, -errno, "%s: cannot be mapped: %s", file->path, strerror(errno));
+    file->is_torn_ = flagshm_outcomes_guard(memory, (size_t)FLAGSHM_OUTCOMES_BYTES);
+    if (file->is_torn_ == NULL) {
+        (void)munmap(memory, (size_t)FLAGSHM_OUTCOMES_BYTES);
+        return flagshm_error_set(error, -EBUSY, "%s: too many segments are guarded", file->path);
+    }
+    file->segment = memory;
+    file->fd = fd;
+    file->device = (uint64_t)object->st_dev;
+    file->inode = (uint64_t)object->st_ino;
+    return 0;
+}
+
+/* Does what we mapped carry what an adoption asks for? */
+static bool passes_gates(const struct flagshm_outcomes_file *file, uint64_t wanted)
+{
+    const struct flagshm_outcomes *s = file->segment;
+    uint8_t boot_id[16], theirs[16];
+    size_t i;
+
+    for (i = 0; i < sizeof theirs; i++)
+        theirs[i] = __atomic_load_n(&s->boot_id[i], __ATOMIC_RELAXED);
+    return flagshm_load64_(&s->magic) == FLAGSHM_OUTCOMES_MAGIC &&
+           flagshm_load32_(&s->byte_order) == FLAGSHM_BYTE_ORDER &&
+           flagshm_load32_(&s->kind) == FLAGSHM_KIND_OUTCOMES &&
+           flagshm_load64_(&s->segment_bytes) == FLAGSHM_OUTCOMES_BYTES &&
+           flagshm_load64_(&s->segment_id) == wanted && flagshm_segment_boot_id(boot_id) &&
+           memcmp(boot_id, theirs, sizeof boot_id) == 0 && *file->is_torn_ == 0;
+}
+
+static int adopt(struct flagshm_outcomes_file *file, uint64_t wanted, struct flagshm_error *error)
+{
+    struct stat object;
+    int fd = open(file->path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), result;
+
+    if (fd < 0)
+        return -errno;
+    result = fstat(fd, &object) != 0 ? -errno : check_object(file->path, &object, error);
+    if (result == 0 &&
+        ((uint64_t)object.st_size != FLAGSHM_OUTCOMES_BYTES || (object.st_mode & S_IWOTH) != 0))
+        result = -EPROTO;
+    if (result == 0)
+        result = map(file, fd, &object, error);
+    if (result != 0) {
+        (void)close(fd);
+        return result;
+    }
+    if (!passes_gates(file, wanted)) {
+        flagshm_outcomes_close(file);
+        return -EPROTO;
+    }
+    file->id = wanted;
+    file->is_adopted = true;
+    return 0;
+}
+
+static void fill_header(struct flagshm_outcomes *s, uint64_t id)
+{
+    s->magic = FLAGSHM_OUTCOMES_MAGIC;
+    s->byte_order = FLAGSHM_BYTE_ORDER;
+    s->layout_major = FLAGSHM_LAYOUT_MAJOR;
+    s->layout_minor = FLAGSHM_LAYOUT_MINOR;
+    s->header_bytes = sizeof *s;
+    s->kind = FLAGSHM_KIND_OUTCOMES;
+    s->segment_bytes = FLAGSHM_OUTCOMES_BYTES;
+    s->segment_id = id;
+    (void)flagshm_segment_boot_id(s->boot_id);
+    s->created_realtime_ns = flagshm_realtime_ns();
+}
+
+/* Makes the file under a temporary name, with its first page really there, and renames it in: clients that hold the old one find
+ * by the id in the table that it is another one. */
+static int build(struct flagshm_outcomes_file *file, struct flagshm_error *error)
+{
+    char path[340];
+    struct stat object;
+    uint64_t id = 0;
+    int fd, result;
+
+    if (lstat(file->path, &object) == 0 && (result = check_object(file->path, &object, error)) != 0)
+        return result;
+    (void)snprintf(path, sizeof path, "%s.new", file->path);
+    (void)unlink(path); /* of a predecessor that died here */
+    fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return flagshm_error_set(error, -errno, "%s: cannot be made: %s", path, strerror(errno));
+    result = ftruncate(fd, (off_t)FLAGSHM_OUTCOMES_BYTES) != 0
+                 ? -errno
+                 : -posix_fallocate(fd, 0, sizeof *file->segment);
+    if (result == 0 && file->group != (gid_t)-1 && fchown(fd, (uid_t)-1, file->group) != 0)
+        result = -errno;
+    if (result == 0 && (fchmod(fd, MODE) != 0 || fstat(fd, &object) != 0)) /* umask has no say */
+        result = -errno;
+    if (result != 0) {
+        flagshm_error_set(error, result, "%s: %s", path,
+                          result == -ENOSPC ? "no room for the outcome segment" : strerror(-result));
+    } else {
+        while (id == 0)
+            if (getrandom(&id, sizeof id, 0) != (ssize_t)sizeof id)
+                id = flagshm_realtime_ns() ^ (uint64_t)getpid() << 48;
+        result = map(file, fd, &object, error);
+    }
+    if (result == 0) {
+        fill_header(file->segment, id);
+        file->id = id;
+        if (rename(path, file->path) == 0)
+            return 0;
+        result =
+            flagshm_error_set(error, -errno, "%s: renaming it to %s: %s", path, file->path, strerror(errno));
+        flagshm_outcomes_close(file);
+    } else {
+        (void)close(fd);
+    }
+    (void)unlink(path);
+    return result;
+}
+
+static int make_directory(const char *path, gid_t group, struct flagshm_error *error)
+{
+    if (mkdir(path, 0755) == 0) {
+        if (group != (gid_t)-1)
+            (void)!chown(path, (uid_t)-1, group);
+        (void)chmod(path, 0755);
+    } else if (errno != EEXIST) {
+        return flagshm_error_set(error, -errno, "%s: cannot be made: %s", path, strerror(errno));
+    }
+    return 0;
+}
+
+int flagshm_outcomes_open(struct flagshm_outcomes_file *file, const struct flagshm_outcomes_options *options,
+                          uint64_t wanted, struct flagshm_error *error)
+{
+    const char *dir = options->dir != NULL ? options->dir : "/dev/shm";
+    const char *below = options->dir != NULL ? "/outcomes" : "";
+    char place[256];
+    int result;
+
+    *file = (struct flagshm_outcomes_file){.fd = -1, .group = options->group};
+    if (snprintf(place, sizeof place, "%s%s", dir, below) >= (int)sizeof place)
+        return flagshm_error_set(error, -ENAMETOOLONG, "%s: is too long a path", dir);
+    (void)snprintf(file->path, sizeof file->path, "%s/flagshm.%s.outcomes", place, options->instance);
+    if (options->dir != NULL && (result = make_directory(place, options->group, error)) != 0)
+        return result;
+    if (wanted != 0) {
+        result = adopt(file, wanted, error);
+        if (result == 0 || result == -EPERM)
+            return result;
+    }
+    return build(file, error);
+}
+
+void flagshm_outcomes_close(struct flagshm_outcomes_file *file)
+{
+    if (file->segment != NULL) {
+        flagshm_outcomes_unguard(file->segment);
+        (void)munmap(file->segment, (size_t)FLAGSHM_OUTCOMES_BYTES);
+    }
+    if (file->fd >= 0)
+        (void)close(file->fd);
+    file->segment = NULL;
+    file->fd = -1;
+    file->id = 0;
+    file->is_adopted = false;
+}
+
+bool flagshm_outcomes_is_sound(const struct flagshm_outcomes_file *file)
+{
+    struct stat named, held;
+
+    return file->segment != NULL && *file->is_torn_ == 0 && lstat(file->path, &named) == 0 &&
+           fstat(file->fd, &held) == 0 && (uint64_t)held.st_size == FLAGSHM_OUTCOMES_BYTES &&
+           (uint64_t)named.st_ino == file->inode && (uint64_t)named.st_dev == file->device &&
+           flagshm_load64_(&file->segment->segment_id) == file->id;
+}
+
+/* ---- slots ---- */
+
+struct range {
+    size_t from, bytes;
+};
+
+static uint32_t count_tables(const struct flagshm_slot_form *form)
+{
+    uint32_t tables = 0, i;
+
+    for (i = 0; i < form->signal_count && i < FLAGSHM_SIGNALS_MAX; i++)
+        tables += form->signals[i].is_timed ? FLAGSHM_WINDOWS : 1;
+    return tables;
+}
+
+/* What of a slot's span is really needed: the rest stays a hole in the file. */
+static void form_ranges(const struct flagshm_slot_form *form, struct range ranges[4])
+{
+    size_t levels = offsetof(struct flagshm_slot, distinct), arms = form->arm_count + form->has_shadow;
+
+    ranges[0] = (struct range){0, form->signal_count > 0 ? levels : offsetof(struct flagshm_slot, levels)};
+    ranges[1] = (struct range){levels, offsetof(struct flagshm_slot, arms) - levels};
+    ranges[2] =
+        (struct range){offsetof(struct flagshm_slot, arms), arms * sizeof(struct flagshm_arm_outcomes)};
+    ranges[3] = (struct range){offsetof(struct flagshm_slot, cells),
+                               count_tables(form) * sizeof(((struct flagshm_slot *)0)->cells[0])};
+}
+
+uint64_t flagshm_slot_form_bytes(const struct flagshm_slot_form *form)
+{
+    struct range ranges[4];
+    uint64_t bytes = 0;
+    int i;
+
+    form_ranges(form, ranges);
+    for (i = 0; i < 4; i++)
+        bytes += ranges[i].bytes;
+    return bytes;
+}
+
+static void clear_words(void *shared, size_t bytes)
+{
+    flagshm_u64_ *words = shared;
+    size_t i;
+
+    for (i = 0; i < bytes / 8; i++)
+        if (__atomic_load_n(&words[i], __ATOMIC_RELAXED) != 0)
+            __atomic_store_n(&words[i], 0, __ATOMIC_RELAXED);
+}
+
+static void fill_slot(struct flagshm_slot *s, const struct flagshm_slot_form *form)
+{
+    uint32_t kinds = 0, table = 0, i;
+
+    store32(&s->arm_count, form->arm_count);
+    __atomic_store_n(&s->flag_hash, form->flag_hash, __ATOMIC_RELAXED);
+    (void)snprintf(s->flag, sizeof s->flag, "%s", form->flag);
+    for (i = 0; i < form->signal_count && i < FLAGSHM_SIGNALS_MAX; i++) {
+        struct flagshm_signal *signal = &s->signals[i];
+
+        store32(&signal->kind, (uint32_t)form->signals[i].kind);
+        __atomic_store_n(&signal->first_table, (uint16_t)table, __ATOMIC_RELAXED);
+        __atomic_store_n(&signal->is_timed, (uint16_t)form->signals[i].is_timed, __ATOMIC_RELAXED);
+        __atomic_store_n(&signal->threshold, UINT64_MAX, __ATOMIC_RELAXED);
+        table += form->signals[i].is_timed ? FLAGSHM_WINDOWS : 1;
+        kinds |= 1u << form->signals[i].kind;
+    }
+    store32(&s->signal_kinds, kinds);
+    store32(&s->signal_count, form->signal_count);
+}
+
+int flagshm_outcomes_prepare(struct flagshm_outcomes_file *file, uint32_t slot, uint32_t generation,
+                             const struct flagshm_slot_form *form, struct flagshm_error *error)
+{
+    struct flagshm_slot *s;
+    struct range ranges[4];
+    size_t base = sizeof(struct flagshm_outcomes) + (size_t)(slot % FLAGSHM_SLOTS) * sizeof *s;
+    int i, result;
+
+    if (file->segment == NULL)
+        return -ENOENT;
+    s = slot_at(file, slot);
+    form_ranges(form, ranges);
+    for (i = 0; i < 4; i++) {
+        if (ranges[i].bytes == 0)
+            continue;
+        result = posix_fallocate(file->fd, (off_t)(base + ranges[i].from), (off_t)ranges[i].bytes);
+        if (result != 0)
+            return flagshm_error_set(error, -result, "%s: %s for the outcomes of %s (%llu KiB)", file->path,
+                                     result == ENOSPC ? "no room" : strerror(result), form->flag,
+                                     (unsigned long long)(flagshm_slot_form_bytes(form) / 1024));
+    }
+    store32(&s->generation, 0); /* nobody books while it is cleared */
+    for (i = 0; i < 4; i++)
+        clear_words((unsigned char *)s + ranges[i].from, ranges[i].bytes);
+    fill_slot(s, form);
+    store32(&s->is_open, form->signal_count == 0);
+    store32(&s->generation, generation);
+    return 0;
+}
+
+void flagshm_outcomes_open_slot(struct flagshm_outcomes_file *file, uint32_t slot)
+{
+    if (file->segment != NULL)
+        store32(&slot_at(file, slot)->is_open, 1);
+}
+
+void flagshm_outcomes_set_threshold(struct flagshm_outcomes_file *file, uint32_t slot, uint32_t signal,
+                                    uint64_t threshold)
+{
+    if (file->segment != NULL && signal < FLAGSHM_SIGNALS_MAX)
+        __atomic_store_n(&slot_at(file, slot)->signals[signal].threshold, threshold, __ATOMIC_RELAXED);
+}
+
+void flagshm_outcomes_clear_window(struct flagshm_outcomes_file *file, uint32_t slot,
+                                   const struct flagshm_slot_form *form, bool is_4h, uint32_t number)
+{
+    uint32_t window = (is_4h ? 1u : 3u) + (number & 1), table = 0, i;
+    struct flagshm_slot *s;
+
+    if (file->segment == NULL)
+        return;
+    s = slot_at(file, slot);
+    if (!is_4h)
+        clear_words(s->calls[number & 1], sizeof s->calls[0]);
+    for (i = 0; i < form->signal_count && i < FLAGSHM_SIGNALS_MAX; i++) {
+        if (form->signals[i]
+                .is_timed) { /* cells first: a cell that is zero again may count in a level that is not yet */
+            clear_words(s->cells[(table + window) % FLAGSHM_CELL_TABLES], sizeof s->cells[0]);
+            clear_words(s->levels[i][window], sizeof s->levels[i][window]);
+        }
+        table += form->signals[i].is_timed ? FLAGSHM_WINDOWS : 1;
+    }
+}
+
+uint32_t flagshm_outcomes_generation(const struct flagshm_outcomes_file *file, uint32_t slot)
+{
+    return file->segment != NULL ? flagshm_load32_(&slot_at(file, slot)->generation) : 0;
+}
+
+/* ---- the doorbell ---- */
+
+void flagshm_outcomes_arm(struct flagshm_outcomes_file *file)
+{
+    if (file->segment != NULL)
+        __atomic_store_n(&file->segment->armed, 1, __ATOMIC_SEQ_CST);
+}
+
+bool flagshm_outcomes_take(struct flagshm_outcomes_file *file, uint64_t dirty[FLAGSHM_SLOTS / 64])
+{
+    uint64_t any = 0;
+    size_t i;
+
+    for (i = 0; i < FLAGSHM_SLOTS / 64; i++) {
+        dirty[i] = 0;
+        if (file->segment != NULL && __atomic_load_n(&file->segment->dirty[i], __ATOMIC_SEQ_CST) != 0)
+            dirty[i] = __atomic_exchange_n(&file->segment->dirty[i], 0, __ATOMIC_ACQ_REL);
+        any |= dirty[i];
+    }
+    return any != 0;
+}
+
+void *flagshm_outcomes_bell(struct flagshm_outcomes_file *file)
+{
+    struct flagshm_bell *bell;
+    uint32_t number;
+
+    FLAGSHM_ASSERT_(sizeof(sem_t) <= sizeof bell->semaphore, "a semaphore fits its field");
+    if (file->segment == NULL)
+        return NULL;
+    number = (flagshm_load32_(&file->segment->bell_number) & 1) ^ (file->is_adopted ? 1u : 0u);
+    bell = &file->segment->bells[number];
+    store32(&bell->tag, 0);
+    clear_words(bell->semaphore, sizeof bell->semaphore);
+    if (sem_init((sem_t *)(void *)bell->semaphore, 1, 0) != 0)
+        return NULL;
+    store32(&bell->tag, FLAGSHM_BELL_TAG_);
+    store32(&file->segment->bell_number, number);
+    return bell->semaphore;
+}

@@ -1,0 +1,83 @@
+/* outcomes: the second segment, where clients book what became of their calls.
+ *
+ * Clients write it, so nothing in it is believed: offsets are constants, counts are only counts. A member of the clients' group
+ * may even cut the file short: a read beyond its end then finds zeros (flagshm_outcomes_guard), the segment counts as damaged, and the
+ * next beat builds another one under a new id that the table carries. One thread: the server's loop.
+ */
+#ifndef FLAGSHM_SERVER_OUTCOMES_H
+#define FLAGSHM_SERVER_OUTCOMES_H
+
+#include "client/flagshm.h"
+#include "server/error.h"
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct flagshm_outcomes_options {
+    const char *dir; /* FLAGSHM_DIR (the file stands in its subdirectory "outcomes"), or NULL: /dev/shm */
+    const char *instance;
+    gid_t group; /* of the clients; (gid_t)-1: as it comes. Mode 0660 */
+};
+
+struct flagshm_outcomes_file {
+    struct flagshm_outcomes *segment; /* NULL: there is none */
+    uint64_t id;                      /* as we made or adopted it; the bytes in the file may lie */
+    uint64_t device, inode;
+    int fd;
+    bool is_adopted;
+    volatile sig_atomic_t *is_torn_; /* set where a read found a hole */
+    char path[320];
+    gid_t group;
+};
+
+/* What a slot is prepared for. */
+struct flagshm_slot_form {
+    const char *flag;
+    uint64_t flag_hash;
+    uint32_t arm_count;
+    bool has_shadow;
+    uint32_t signal_count; /* at most FLAGSHM_SIGNALS_MAX */
+    struct {
+        enum flagshm_signal_kind kind;
+        bool is_timed;
+    } signals[FLAGSHM_SIGNALS_MAX];
+};
+
+/* Adopts the segment that the adopted table names (`wanted`; 0: none) where every gate holds: ours, regular, of our size and layout, of this
+ * boot, not writable by others; else builds a new one. 0; -ENOSPC, -EACCES, -EPERM (a stranger's object; names the mend), -errno: there is none
+ * then (segment NULL), and nothing else suffers. */
+int flagshm_outcomes_open(struct flagshm_outcomes_file *file, const struct flagshm_outcomes_options *options,
+                          uint64_t wanted, struct flagshm_error *error);
+/* Unmaps it; the file stays for clients. */
+void flagshm_outcomes_close(struct flagshm_outcomes_file *file);
+
+/* Is it still there, whole, and ours? False where it was removed, replaced, cut short or torn: open it anew (wanted 0). Cost: two
+ * system calls. */
+bool flagshm_outcomes_is_sound(const struct flagshm_outcomes_file *file);
+
+/* Allocates and clears what a slot of this form needs, and opens it to clients under `generation`. 0; -ENOSPC: the slot stays closed. */
+int flagshm_outcomes_prepare(struct flagshm_outcomes_file *file, uint32_t slot, uint32_t generation,
+                             const struct flagshm_slot_form *form, struct flagshm_error *error);
+/* Bytes that a slot of this form takes. */
+uint64_t flagshm_slot_form_bytes(const struct flagshm_slot_form *form);
+/* The wash-in is over: users and cells count from now on. */
+void flagshm_outcomes_open_slot(struct flagshm_outcomes_file *file, uint32_t slot);
+/* What clients compare an amount with; UINT64_MAX: nothing is above it. */
+void flagshm_outcomes_set_threshold(struct flagshm_outcomes_file *file, uint32_t slot, uint32_t signal,
+                                    uint64_t threshold);
+/* Clears what the next window of a slot will count in: before its number is announced. `is_4h`, else 1 h; `number` is the next one. */
+void flagshm_outcomes_clear_window(struct flagshm_outcomes_file *file, uint32_t slot,
+                                   const struct flagshm_slot_form *form, bool is_4h, uint32_t number);
+/* The generation that a slot shows; as hostile as all else. */
+uint32_t flagshm_outcomes_generation(const struct flagshm_outcomes_file *file, uint32_t slot);
+
+/* The doorbell. arm: clients may ring once. take: the slots with bad news since, as bits; they are cleared. */
+void flagshm_outcomes_arm(struct flagshm_outcomes_file *file);
+bool flagshm_outcomes_take(struct flagshm_outcomes_file *file, uint64_t dirty[FLAGSHM_SLOTS / 64]);
+/* Makes a fresh semaphore in the field that is not in use, and says so to clients: never one that others may be waiting on.
+ * NULL: no segment. */
+void *flagshm_outcomes_bell(struct flagshm_outcomes_file *file);
+
+#endif
