@@ -261,7 +261,7 @@ static void flag_print(struct flagctl *ctl, const struct flagshm_snapshot *snaps
         line_print(ctl, "salt", flag->salt);
     line_print(ctl, "on_stale", (flag->switches & FLAGSHM_SWITCH_STALE_CONTROL) != 0 ? "control" : "hold");
     if (flag->force_count != 0) {
-        (void)snprintf(text, sizeof text, "%u ids", flag->force_count);
+        (void)snprintf(text, sizeof text, "%u id%s", flag->force_count, flag->force_count == 1 ? "" : "s");
         line_print(ctl, "forced", text);
     }
     file_print(ctl, source, &served);

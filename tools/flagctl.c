@@ -108,6 +108,7 @@ int main(int argc, char **argv)
     descriptors_claim();
     (void)setlocale(LC_CTYPE, "C.UTF-8");
     (void)signal(SIGPIPE, SIG_IGN); /* a closed pipe is a failed write, with its message and exit code */
+    (void)signal(SIGXFSZ, SIG_IGN); /* and so is a file that may not grow */
     (void)setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
 
     code = flagctl_options_parse(&ctl, &line, argc, argv);

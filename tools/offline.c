@@ -15,6 +15,7 @@
 
 #define REACH_NS     UINT64_C(2000000000)
 #define LOCK_WAIT_MS 100
+#define REASON_ROOM  300 /* the kept bytes of a reason, with NUL */
 #define ASK_MS       700 /* several turns within the 2 s: a server that starts may come in between */
 
 enum flagctl_offline flagctl_offline_open(const struct flagctl *ctl, struct flagshm_segment *segment,
@@ -48,13 +49,14 @@ enum flagctl_offline flagctl_offline_open(const struct flagctl *ctl, struct flag
 cJSON *flagctl_word_request(const char *flag, const char *reason)
 {
     cJSON *request = cJSON_CreateObject();
+    char clean[REASON_ROOM];
 
     if (flag != NULL)
         (void)cJSON_AddStringToObject(request, "flag", flag);
     else
         (void)cJSON_AddBoolToObject(request, "all", true);
     if (reason != NULL)
-        (void)cJSON_AddStringToObject(request, "reason", reason);
+        (void)cJSON_AddStringToObject(request, "reason", flagctl_clean(reason, clean, sizeof clean));
     return request;
 }
 
@@ -260,7 +262,7 @@ static void describe(char *out, size_t room, const char *reason)
     const struct passwd *user = getpwuid(getuid());
     const char *sudo = getuid() == 0 ? getenv("SUDO_USER") : NULL;
     struct timespec now;
-    char time_text[40], clean[300], name[80];
+    char time_text[40], clean[REASON_ROOM], name[80];
 
     (void)clock_gettime(CLOCK_REALTIME, &now);
     (void)flagctl_time((uint64_t)now.tv_sec * 1000000000u, time_text);

@@ -27,7 +27,8 @@ enum flagctl_way {
     FLAGCTL_WAY_NONE  /* denied or failed: it is said, *code is the exit code */
 };
 
-/* {"flag": FLAG or "all": true, "reason": ...} for kill and unkill. */
+/* {"flag": FLAG or "all": true, "reason": ...} for kill and unkill. Whatever bytes a reason has, and however many, it must not be why a
+ * kill fails: it is made to sound text and cut. */
 cJSON *flagctl_word_request(const char *flag, const char *reason);
 /* Asks the server; where it does not answer, takes its place; both in turn for 2 s. `is_urgent`: a server that wakes later shall do
  * it then; else nothing is left behind. `request` stays the caller's. */

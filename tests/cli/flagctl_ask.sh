@@ -82,6 +82,9 @@ chmod 0444 "$file"
 expect_exit 1 "$flagctl" set a 8
 expect_match "read-only .mode 0444.: edit what it is made from" "$output"
 chmod 0644 "$file"
+# shellcheck disable=SC2016 # expanded by the inner shell
+expect_exit 1 bash -c 'ulimit -f 0 && exec "$1" set a 8' - "$flagctl"
+expect_match "File too large" "$output"
 mkfifo "$work/fifo"
 expect_exit 1 timeout 5 "$flagctl" set a 8 --file "$work/fifo"
 expect_match "^flagctl: [^ ]*/fifo is not a regular file$" "$output"
@@ -136,6 +139,15 @@ expect_exit 4 "$flagctl" unkill nope
 expect_exit 2 "$flagctl" kill
 expect_exit 2 "$flagctl" kill a --all
 [ -z "$(find "$state/kills" -name '*nope*' 2>/dev/null)" ] || fail "an unknown flag was written down"
+
+case_ "kill: no reason is so odd that it holds a kill back"
+expect_exit 0 "$flagctl" kill b --reason $'caf\xe9\nburns\x1b[31m "' -o json
+expect server "$(jq -r .by <<<"$output")"
+expect 'caf??burns?[31m "' "$("$flagctl" history b -o json | jq -r '.[0].detail')"
+expect_exit 0 "$flagctl" unkill b --reason $'\xff'
+expect_exit 0 "$flagctl" kill b --reason "$(head -c 100000 /dev/zero | tr '\0' x)" -o json
+expect server "$(jq -r .by <<<"$output")"
+expect_exit 0 "$flagctl" unkill b
 
 case_ "kill --all and unkill --all"
 expect_exit 0 "$flagctl" kill --all
