@@ -1341,7 +1341,6 @@ FLAGSHM_COLD_ int flagshm_outcomes_attach_(struct flagshm *fs, uint64_t wanted)
     if (error != 0)
         return error;
     segment = (struct flagshm_outcomes *)memory;
-    map = (struct flagshm_outcomes_map_ *)(-1);
     if (flagshm_load64_(&segment->magic) != FLAGSHM_OUTCOMES_MAGIC ||
         flagshm_load32_(&segment->byte_order) != FLAGSHM_BYTE_ORDER ||
         flagshm_load32_(&segment->kind) != FLAGSHM_KIND_OUTCOMES)
@@ -1946,7 +1945,7 @@ FLAGSHM_INLINE_ double flagshm_share_in_(struct flagshm *fs, struct flagshm_ref 
     for (tries = 0; tries < FLAGSHM_RETRIES_MAX; tries++) {
         uint64_t seq = flagshm_seq_acquire_(map);
         const unsigned char *record = flagshm_record_at_(map, seq, ref, name_hash);
-        uint32_t switches = 0, share = 0;
+        uint32_t switches = 0, share = 0, whole;
         bool is_stale = false;
         double pct = -1.0;
 
@@ -1969,12 +1968,12 @@ FLAGSHM_INLINE_ double flagshm_share_in_(struct flagshm *fs, struct flagshm_ref 
         }
         if (record != NULL)
             pct = 0.0;
+        whole = share / 1000u;
         if (FLAGSHM_LIKELY_((seq & FLAGSHM_SEQ_ALL_CONTROL) == 0 && (switches & FLAGSHM_SWITCH_OFF) == 0 &&
                             !(is_stale && (switches & FLAGSHM_SWITCH_STALE_CONTROL) != 0) &&
                             share <= 100000 && record != NULL))
-            pct = share == share / 1000u * 1000u
-                      ? (double)(share / 1000u) /* no division that is waited for */
-                      : (double)share / 1000.0;
+            pct = share == whole * 1000u ? (double)whole /* no division that is waited for */
+                                         : (double)share / 1000.0;
         if (ref != NULL) { /* nothing but seq can change it then */
             ref->pct_ = pct;
             ref->has_pct_ =

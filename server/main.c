@@ -32,7 +32,7 @@ static const char help_text[] =
     "      --dir DIR            keep the table as a file in DIR      ($FLAGSHM_DIR, or POSIX shared memory)\n"
     "      --state-dir DIR      journal, kills and last good file    (/var/lib/flagshm/NAME)\n"
     "      --socket PATH        control socket for flagctl           (/run/flagshm/NAME.sock)\n"
-    "      --group GROUP        group of the table\n"
+    "      --group GROUP        group of the table and of the outcomes that clients book\n"
     "      --table-mode MODE    mode of the table, octal             (0644)\n"
     "      --admin-group GROUP  group that may kill and unkill beside root and this user\n"
     "      --max-flags N        refuse a file with more flags        (10000)\n"
