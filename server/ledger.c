@@ -339,8 +339,11 @@ bool flagshm_ledger_beat(struct flagshm_ledger *ledger, struct flagshm_segment *
     turn_windows(ledger, segment->header, mono_ns);
     flagshm_ledger_name(ledger, segment, mono_ns);
     for (slot = 0; slot < FLAGSHM_SLOTS; slot++)
-        if (ledger->slots.holders[slot].flag_hash != 0)
+        if (ledger->slots.holders[slot].flag_hash != 0) {
             end_wash_in(ledger, slot, mono_ns);
+            flagshm_outcomes_turn_lost(&ledger->file, slot, &ledger->entries[slot].form, mono_ns,
+                                       segment->header->window_4h, segment->header->window_1h);
+        }
     for (i = 0; i < LOOKS_A_BEAT; i++) {
         slot = ledger->look++ % FLAGSHM_SLOTS;
         if (ledger->slots.holders[slot].flag_hash != 0)
@@ -393,8 +396,7 @@ bool flagshm_ledger_read(struct flagshm_ledger *ledger, uint32_t slot, struct fl
     const struct flagshm_ledger_entry *e = &ledger->entries[slot % FLAGSHM_SLOTS];
     uint32_t arm;
 
-    if (!flagshm_outcomes_read(&ledger->file, slot, ledger->slots.holders[slot].generation, e->form.arm_count,
-                               counts))
+    if (!flagshm_outcomes_read(&ledger->file, slot, ledger->slots.holders[slot].generation, &e->form, counts))
         return false;
     for (arm = 0; arm < e->form.arm_count; arm++)
         look_for_lies(ledger, slot, arm, counts->arms[arm].n);

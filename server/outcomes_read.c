@@ -77,18 +77,19 @@ static double estimate_distinct(const struct flagshm_slot *s)
 }
 
 bool flagshm_outcomes_read(const struct flagshm_outcomes_file *file, uint32_t slot, uint32_t generation,
-                           uint32_t arms, struct flagshm_slot_counts *counts)
+                           const struct flagshm_slot_form *form, struct flagshm_slot_counts *counts)
 {
     const struct flagshm_slot *s;
-    uint32_t arm, signal, window, label, level;
+    uint32_t arm, signal, window, label, level, blocks;
 
     memset(counts, 0, sizeof *counts);
     if (file->segment == NULL || flagshm_outcomes_generation(file, slot) != generation)
         return false;
     s = slot_at(file, slot);
     counts->generation = generation;
-    counts->arm_count = arms <= 8 ? arms : 8;
-    for (signal = 0; signal < FLAGSHM_SIGNALS_MAX; signal++) {
+    counts->arm_count = form->arm_count <= 8 ? form->arm_count : 8;
+    blocks = counts->arm_count + form->has_shadow;
+    for (signal = 0; signal < form->signal_count && signal < FLAGSHM_SIGNALS_MAX; signal++) {
         for (label = 0; label < 2; label++)
             counts->capped_bad[label][signal] =
                 __atomic_load_n(&s->capped_bad[label][signal], __ATOMIC_ACQUIRE);
@@ -100,11 +101,9 @@ bool flagshm_outcomes_read(const struct flagshm_outcomes_file *file, uint32_t sl
     }
     for (label = 0; label < 2; label++)
         counts->capped_calls[label] = flagshm_load64_(&s->capped_calls[label]);
-    for (arm = 0; arm < 8; arm++) {
-        if (arm <= counts->arm_count) { /* the one behind the last is that of shadow calls */
-            read_histograms(&s->arms[arm], &counts->arms[arm]);
-            flagshm_outcomes_read_counters(file, slot, arm, counts->arms[arm].n);
-        }
+    for (arm = 0; arm < blocks && arm < 8; arm++) {
+        read_histograms(&s->arms[arm], &counts->arms[arm]);
+        flagshm_outcomes_read_counters(file, slot, arm, counts->arms[arm].n);
     }
     counts->distinct = estimate_distinct(s);
     return *file->is_torn_ == 0 && flagshm_outcomes_generation(file, slot) == generation;

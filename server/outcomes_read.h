@@ -22,10 +22,11 @@ struct flagshm_slot_counts {
     uint32_t levels[FLAGSHM_SIGNALS_MAX][FLAGSHM_WINDOWS][2][FLAGSHM_LEVELS];
 };
 
-/* Reads a slot whole; never more bad calls than calls. `arms`: how many there are, by what the server knows (at most 8). False:
- * it holds another generation, or the file has a hole. Cost: about 20 us for two arms. */
+/* Reads a slot whole; never more bad calls than calls. `form`: what it was prepared for, by what the server knows: nothing beyond that is
+ * touched, for there the file has holes, and a look into one takes a page, or raises SIGBUS where the file system is full. False: it
+ * holds another generation, or the file is torn. Cost: about 20 us for two arms. */
 bool flagshm_outcomes_read(const struct flagshm_outcomes_file *file, uint32_t slot, uint32_t generation,
-                           uint32_t arms, struct flagshm_slot_counts *counts);
+                           const struct flagshm_slot_form *form, struct flagshm_slot_counts *counts);
 /* Only the counters of one arm. Cost: about 2 us. */
 void flagshm_outcomes_read_counters(const struct flagshm_outcomes_file *file, uint32_t slot, uint32_t arm,
                                     uint64_t n[FLAGSHM_COUNTERS]);

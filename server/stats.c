@@ -46,6 +46,7 @@ static const struct {
     {"limited", FLAGSHM_N_LIMITED},
     {"met_limit", FLAGSHM_N_MET_LIMIT},
     {"cancelled", FLAGSHM_N_CANCELLED},
+    {"lost", FLAGSHM_N_LOST},
     {"retries", FLAGSHM_N_RETRIES},
     {"fallback", FLAGSHM_N_FALLBACK},
     {"json_checked", FLAGSHM_N_JSON_CHECKED},
@@ -178,6 +179,8 @@ cJSON *flagshm_stats(struct flagshm_publisher *p, const char *flag, cJSON *answe
     cJSON_AddBoolToObject(answer, "recording", p->ledger.file.segment != NULL);
     if (p->ledger.fault.text[0] != '\0')
         cJSON_AddStringToObject(answer, "fault", p->ledger.fault.text);
+    if (p->ledger.slot_fault.text[0] != '\0')
+        cJSON_AddStringToObject(answer, "slot_fault", p->ledger.slot_fault.text);
     add_rounded(answer, "quantile_error", FLAGSHM_QUANTILE_ERROR);
     for (slot = 0; slot < FLAGSHM_SLOTS; slot++) {
         uint64_t holder = p->ledger.slots.holders[slot].flag_hash;
