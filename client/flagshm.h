@@ -164,6 +164,7 @@ struct flagshm_outcome {
     bool refusal, truncated, empty; /* stopped for these reasons; neither text nor tool call */
     uint64_t latency_ns;            /* of the attempt that answered; 0: unknown */
     uint64_t ttft_ns;               /* until its first token; 0: unknown */
+    uint64_t call_ns; /* since FLAGSHM_STARTED was booked, with all attempts; 0: as latency_ns */
     uint64_t input_tokens, output_tokens,
         cache_tokens;  /* cache_tokens: read or written, beside input_tokens */
     uint32_t attempts; /* 0 counts as 1 */
@@ -396,73 +397,77 @@ FLAGSHM_ASSERT_(sizeof(struct flagshm_force_id) == 24, "layout");
 #define FLAGSHM_CELL_TABLES 64u
 #define FLAGSHM_WINDOWS     5u /* of a signal: the slot; 4 h twice; 1 h twice. The number's low bit picks one */
 
-enum flagshm_counter { /* of one arm, in each shard */
-                       FLAGSHM_N_STARTED,
-                       FLAGSHM_N_FINISHED,
-                       FLAGSHM_N_INPUT_TOKENS,
-                       FLAGSHM_N_OUTPUT_TOKENS,
-                       FLAGSHM_N_CACHE_TOKENS,
-                       FLAGSHM_N_FAILED,
-                       FLAGSHM_N_JSON_CHECKED,
-                       FLAGSHM_N_SCHEMA_CHECKED,
-                       FLAGSHM_N_JSON_INVALID, /* the second line: bad news */
-                       FLAGSHM_N_SCHEMA_INVALID,
-                       FLAGSHM_N_TOOL_CHECKED,
-                       FLAGSHM_N_TOOL_INVALID,
-                       FLAGSHM_N_LIMITED, /* 429 at the end */
-                       FLAGSHM_N_CANCELLED,
-                       FLAGSHM_N_TRANSPORT, /* among the failed: no whole answer */
-                       FLAGSHM_N_RETRIES,   /* attempts beyond the first */
-                       FLAGSHM_N_REFUSAL,
-                       FLAGSHM_N_TRUNCATED,
-                       FLAGSHM_N_EMPTY,
-                       FLAGSHM_N_FALLBACK,
-                       FLAGSHM_N_USERS_STARTED,  /* users first seen at STARTED */
-                       FLAGSHM_N_USERS_FINISHED, /* users first seen at FINISHED: no STARTED came before */
-                       FLAGSHM_N_MET_LIMIT,      /* an attempt met 429 or 529 */
-                       FLAGSHM_N_JUDGED,         /* finished after the wash-in */
-                       FLAGSHM_N_THUMBS_UP,
-                       FLAGSHM_N_THUMBS_DOWN,
-                       FLAGSHM_N_RETRY,
-                       FLAGSHM_N_SUPPORT_CONTACT,
-                       FLAGSHM_N_CUSTOM = 32, /* ... 39 */
-                       FLAGSHM_COUNTERS = 40
+/* Of one arm, in each shard. */
+enum flagshm_counter {
+    FLAGSHM_N_STARTED,
+    FLAGSHM_N_FINISHED,
+    FLAGSHM_N_INPUT_TOKENS,
+    FLAGSHM_N_OUTPUT_TOKENS,
+    FLAGSHM_N_CACHE_TOKENS,
+    FLAGSHM_N_FAILED,
+    FLAGSHM_N_JSON_CHECKED,
+    FLAGSHM_N_SCHEMA_CHECKED,
+    FLAGSHM_N_JSON_INVALID, /* the second line: bad news */
+    FLAGSHM_N_SCHEMA_INVALID,
+    FLAGSHM_N_TOOL_CHECKED,
+    FLAGSHM_N_TOOL_INVALID,
+    FLAGSHM_N_LIMITED, /* 429 at the end */
+    FLAGSHM_N_CANCELLED,
+    FLAGSHM_N_TRANSPORT, /* among the failed: no whole answer */
+    FLAGSHM_N_RETRIES,   /* attempts beyond the first */
+    FLAGSHM_N_REFUSAL,
+    FLAGSHM_N_TRUNCATED,
+    FLAGSHM_N_EMPTY,
+    FLAGSHM_N_FALLBACK,
+    FLAGSHM_N_USERS_STARTED,  /* users first seen at STARTED */
+    FLAGSHM_N_USERS_FINISHED, /* users first seen at FINISHED: no STARTED came before */
+    FLAGSHM_N_MET_LIMIT,      /* an attempt met 429 or 529 */
+    FLAGSHM_N_JUDGED,         /* finished after the wash-in */
+    FLAGSHM_N_THUMBS_UP,
+    FLAGSHM_N_THUMBS_DOWN,
+    FLAGSHM_N_RETRY,
+    FLAGSHM_N_SUPPORT_CONTACT,
+    FLAGSHM_N_LOST,        /* by the server: started, and not finished for so long that it counts as lost */
+    FLAGSHM_N_CUSTOM = 32, /* ... 39 */
+    FLAGSHM_COUNTERS = 40
 };
 
-enum flagshm_histogram { /* of calls that succeeded; times of those that met no limit */
-                         FLAGSHM_H_LATENCY,
-                         FLAGSHM_H_TTFT,
-                         FLAGSHM_H_TOKENS, /* input with cache, and output */
-                         FLAGSHM_H_OUTPUT_TOKENS,
-                         FLAGSHM_HISTOGRAMS
+/* Of calls that succeeded; times of those that met no limit. */
+enum flagshm_histogram {
+    FLAGSHM_H_LATENCY,
+    FLAGSHM_H_TTFT,
+    FLAGSHM_H_TOKENS, /* input with cache, and output */
+    FLAGSHM_H_OUTPUT_TOKENS,
+    FLAGSHM_HISTOGRAMS
 };
 
-enum flagshm_signal_kind { /* what a guardrail counts by user */
-                           FLAGSHM_SIGNAL_NONE,
-                           FLAGSHM_SIGNAL_ERROR, /* a call that failed */
-                           FLAGSHM_SIGNAL_JSON_INVALID,
-                           FLAGSHM_SIGNAL_SCHEMA_INVALID,
-                           FLAGSHM_SIGNAL_TOOL_INVALID,
-                           FLAGSHM_SIGNAL_REFUSAL,
-                           FLAGSHM_SIGNAL_TRUNCATED,
-                           FLAGSHM_SIGNAL_EMPTY,
-                           FLAGSHM_SIGNAL_LOST,
-                           FLAGSHM_SIGNAL_THUMBS_DOWN,
-                           FLAGSHM_SIGNAL_RETRY,
-                           FLAGSHM_SIGNAL_SUPPORT_CONTACT,
-                           FLAGSHM_SIGNAL_CUSTOM,       /* ... 19, by index */
-                           FLAGSHM_SIGNAL_LATENCY = 20, /* from here on: an amount above the threshold */
-                           FLAGSHM_SIGNAL_TTFT,
-                           FLAGSHM_SIGNAL_TOKENS,
-                           FLAGSHM_SIGNAL_OUTPUT_TOKENS,
-                           FLAGSHM_SIGNAL_KINDS
+/* What a guardrail counts by user. */
+enum flagshm_signal_kind {
+    FLAGSHM_SIGNAL_NONE,
+    FLAGSHM_SIGNAL_ERROR, /* a call that failed */
+    FLAGSHM_SIGNAL_JSON_INVALID,
+    FLAGSHM_SIGNAL_SCHEMA_INVALID,
+    FLAGSHM_SIGNAL_TOOL_INVALID,
+    FLAGSHM_SIGNAL_REFUSAL,
+    FLAGSHM_SIGNAL_TRUNCATED,
+    FLAGSHM_SIGNAL_EMPTY,
+    FLAGSHM_SIGNAL_LOST,
+    FLAGSHM_SIGNAL_THUMBS_DOWN,
+    FLAGSHM_SIGNAL_RETRY,
+    FLAGSHM_SIGNAL_SUPPORT_CONTACT,
+    FLAGSHM_SIGNAL_CUSTOM,       /* ... 19, by index */
+    FLAGSHM_SIGNAL_LATENCY = 20, /* from here on: an amount above the threshold */
+    FLAGSHM_SIGNAL_TTFT,
+    FLAGSHM_SIGNAL_TOKENS,
+    FLAGSHM_SIGNAL_OUTPUT_TOKENS,
+    FLAGSHM_SIGNAL_KINDS
 };
 
 struct flagshm_signal {
     uint32_t kind;        /* enum flagshm_signal_kind */
     uint16_t first_table; /* its cells: this table, and where it is timed the next four */
     uint16_t is_timed;
-    flagshm_u64_ threshold; /* of an amount; UINT64_MAX: not known yet */
+    flagshm_u64_ threshold; /* of an amount; of LOST: ns that a call may take; UINT64_MAX: not known yet */
 };
 
 struct flagshm_arm_outcomes { /* one arm of a slot; whole pages */
@@ -478,7 +483,7 @@ struct flagshm_slot {
     uint32_t signal_count;
     uint32_t is_open;      /* the wash-in is over: cells and users count */
     uint32_t signal_kinds; /* bit 1 << kind of each signal */
-    uint32_t reserved_slot;
+    uint32_t lost_window;  /* number of the window that calls start in now, each as long as a call may take */
     char flag[72];
     struct flagshm_signal signals[FLAGSHM_SIGNALS_MAX];
     flagshm_u64_ capped_calls[2]; /* of control and variant; never more than 16 an hour of each cell */
@@ -2455,6 +2460,37 @@ static __attribute__((noinline, unused)) void flagshm_signals_(const struct flag
     }
 }
 
+/* Calls under way, by user and arm, in the four tables behind the cells of LOST: two windows of starts, each as long as a call may
+ * take. A call adds 1 where it starts and takes it back where it ends; the server counts what is left of a window when the next but
+ * one begins. Never below zero: a client may end what another one, killed since, began. */
+FLAGSHM_COLD_ void flagshm_under_way_(const struct flagshm_booked_ *b, bool has_ended, uint64_t age_ns)
+{
+    uint32_t count = flagshm_load32_(&b->slot->signal_count), now = flagshm_load32_(&b->slot->lost_window), i;
+
+    for (i = 0; i < count && i < FLAGSHM_SIGNALS_MAX; i++) {
+        const struct flagshm_signal *signal = &b->slot->signals[i];
+        uint64_t most = flagshm_load64_(&signal->threshold);
+        uint32_t table = __atomic_load_n(&signal->first_table, __ATOMIC_RELAXED), window = now;
+        uint16_t *cell, held;
+
+        if (flagshm_load32_(&signal->kind) != FLAGSHM_SIGNAL_LOST || most == 0)
+            continue;
+        if (has_ended)
+            window = (uint32_t)((flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_COARSE_) - age_ns) / most);
+        if (now - window > 1)
+            continue; /* it counts as lost already */
+        table += (__atomic_load_n(&signal->is_timed, __ATOMIC_RELAXED) != 0 ? FLAGSHM_WINDOWS : 1) +
+                 (window & 1) * 2 + (b->label & 1);
+        cell = &b->slot->cells[table % FLAGSHM_CELL_TABLES][b->id_hash % FLAGSHM_CELLS];
+        held = __atomic_load_n(cell, __ATOMIC_RELAXED);
+        do {
+            if (held == (has_ended ? 0 : UINT16_MAX))
+                break;
+        } while (!__atomic_compare_exchange_n(cell, &held, (uint16_t)(has_ended ? held - 1 : held + 1), true,
+                                              __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    }
+}
+
 /* Marks a user as seen; the first time, counts the user. Keeps the estimate of distinct ids. */
 FLAGSHM_INLINE_ void flagshm_seen_(const struct flagshm_booked_ *b, uint32_t counter)
 {
@@ -2658,6 +2694,9 @@ FLAGSHM_API_ int flagshm_record(struct flagshm *fs, const struct flagshm_decisio
     if (FLAGSHM_UNLIKELY_(event == FLAGSHM_STARTED)) {
         flagshm_add64_(&b.counters[FLAGSHM_N_STARTED], 1);
         flagshm_seen_(&b, FLAGSHM_N_USERS_STARTED);
+        if (FLAGSHM_UNLIKELY_((flagshm_load32_(&b.slot->signal_kinds) >> FLAGSHM_SIGNAL_LOST & 1) != 0) &&
+            b.is_open)
+            flagshm_under_way_(&b, false, 0);
         return 0;
     }
     if (FLAGSHM_UNLIKELY_(event != FLAGSHM_FINISHED))
@@ -2668,6 +2707,8 @@ FLAGSHM_API_ int flagshm_record(struct flagshm *fs, const struct flagshm_decisio
         watched = flagshm_load32_(&b.slot->signal_kinds);
         flagshm_add64_(&b.counters[FLAGSHM_N_JUDGED], 1);
         is_capped = flagshm_capped_(&b);
+        if (FLAGSHM_UNLIKELY_((watched >> FLAGSHM_SIGNAL_LOST & 1) != 0))
+            flagshm_under_way_(&b, true, o->call_ns != 0 ? o->call_ns : o->latency_ns);
         if ((kinds & watched) != 0)
             flagshm_signals_(&b, kinds & watched, amounts, b.label, is_capped);
     }

@@ -228,12 +228,19 @@ struct range {
     size_t from, bytes;
 };
 
+/* Tables of cells of a signal. */
+static uint32_t tables_of(const struct flagshm_slot_form *form, uint32_t signal)
+{
+    return (form->signals[signal].is_timed ? FLAGSHM_WINDOWS : 1) +
+           (form->signals[signal].kind == FLAGSHM_SIGNAL_LOST ? 4 : 0);
+}
+
 static uint32_t count_tables(const struct flagshm_slot_form *form)
 {
     uint32_t tables = 0, i;
 
     for (i = 0; i < form->signal_count && i < FLAGSHM_SIGNALS_MAX; i++)
-        tables += form->signals[i].is_timed ? FLAGSHM_WINDOWS : 1;
+        tables += tables_of(form, i);
     return tables;
 }
 
@@ -285,10 +292,15 @@ static void fill_slot(struct flagshm_slot *s, const struct flagshm_slot_form *fo
         store32(&signal->kind, (uint32_t)form->signals[i].kind);
         __atomic_store_n(&signal->first_table, (uint16_t)table, __ATOMIC_RELAXED);
         __atomic_store_n(&signal->is_timed, (uint16_t)form->signals[i].is_timed, __ATOMIC_RELAXED);
-        __atomic_store_n(&signal->threshold, UINT64_MAX, __ATOMIC_RELAXED);
-        table += form->signals[i].is_timed ? FLAGSHM_WINDOWS : 1;
+        __atomic_store_n(&signal->threshold,
+                         form->signals[i].kind == FLAGSHM_SIGNAL_LOST ? form->overdue_ns : UINT64_MAX,
+                         __ATOMIC_RELAXED);
+        table += tables_of(form, i);
         kinds |= 1u << form->signals[i].kind;
     }
+    if ((kinds >> FLAGSHM_SIGNAL_LOST & 1) != 0 && form->overdue_ns != 0)
+        store32(&s->lost_window,
+                (uint32_t)(flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_COARSE_) / form->overdue_ns));
     store32(&s->signal_kinds, kinds);
     store32(&s->signal_count, form->signal_count);
 }
@@ -353,8 +365,63 @@ void flagshm_outcomes_clear_window(struct flagshm_outcomes_file *file, uint32_t 
             clear_words(s->cells[(table + window) % FLAGSHM_CELL_TABLES], sizeof s->cells[0]);
             clear_words(s->levels[i][window], sizeof s->levels[i][window]);
         }
-        table += form->signals[i].is_timed ? FLAGSHM_WINDOWS : 1;
+        table += tables_of(form, i);
     }
+}
+
+/* What is left under way in a window that is over: events of LOST, as a client would book them. */
+static uint64_t harvest(struct flagshm_slot *s, uint32_t signal, bool is_timed, uint32_t table,
+                        uint32_t pending, const struct flagshm_booked_ *booked)
+{
+    uint64_t lost = 0;
+    uint32_t i;
+
+    for (i = 0; i < FLAGSHM_CELLS; i++) {
+        uint32_t held = __atomic_exchange_n(&s->cells[pending % FLAGSHM_CELL_TABLES][i], 0, __ATOMIC_RELAXED);
+        struct flagshm_booked_ b = *booked;
+
+        if (held == 0)
+            continue;
+        lost += held;
+        b.id_hash = i;
+        flagshm_cell_(&b, signal, table, 0, b.label);
+        if (is_timed) {
+            uint32_t w4 = 1 + (b.window_4h & 1), w1 = 3 + (b.window_1h & 1);
+
+            flagshm_cell_(&b, signal, table + w4, w4, b.label);
+            flagshm_cell_(&b, signal, table + w1, w1, b.label);
+        }
+    }
+    return lost;
+}
+
+void flagshm_outcomes_turn_lost(struct flagshm_outcomes_file *file, uint32_t slot,
+                                const struct flagshm_slot_form *form, uint64_t mono_ns, uint32_t window_4h,
+                                uint32_t window_1h)
+{
+    uint32_t number, table = 0, i, arm;
+    struct flagshm_slot *s;
+
+    if (file->segment == NULL || form->overdue_ns == 0)
+        return;
+    s = slot_at(file, slot);
+    number = (uint32_t)(mono_ns / form->overdue_ns);
+    if (number == flagshm_load32_(&s->lost_window))
+        return;
+    for (i = 0; i < form->signal_count && i < FLAGSHM_SIGNALS_MAX; i++) {
+        for (arm = 0; form->signals[i].kind == FLAGSHM_SIGNAL_LOST && arm < 2; arm++) {
+            const struct flagshm_booked_ booked = {
+                .slot = s, .label = arm, .window_4h = window_4h, .window_1h = window_1h};
+            uint64_t lost = harvest(
+                s, i, form->signals[i].is_timed, table,
+                table + (form->signals[i].is_timed ? FLAGSHM_WINDOWS : 1) + (number & 1) * 2 + arm, &booked);
+
+            if (lost != 0)
+                flagshm_add64_(&s->arms[arm].counters[0][FLAGSHM_N_LOST], lost);
+        }
+        table += tables_of(form, i);
+    }
+    store32(&s->lost_window, number);
 }
 
 uint32_t flagshm_outcomes_generation(const struct flagshm_outcomes_file *file, uint32_t slot)

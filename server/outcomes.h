@@ -43,6 +43,7 @@ struct flagshm_slot_form {
         enum flagshm_signal_kind kind;
         bool is_timed;
     } signals[FLAGSHM_SIGNALS_MAX];
+    uint64_t overdue_ns; /* how long a call may take before it counts as lost, for FLAGSHM_SIGNAL_LOST */
 };
 
 /* Adopts the segment that the adopted table names (`wanted`; 0: none) where every gate holds: ours, regular, of our size and layout, of this
@@ -70,6 +71,11 @@ void flagshm_outcomes_set_threshold(struct flagshm_outcomes_file *file, uint32_t
 /* Clears what the next window of a slot will count in: before its number is announced. `is_4h`, else 1 h; `number` is the next one. */
 void flagshm_outcomes_clear_window(struct flagshm_outcomes_file *file, uint32_t slot,
                                    const struct flagshm_slot_form *form, bool is_4h, uint32_t number);
+/* Where the next window of calls under way begins: counts what has been under way since before the last one as lost (each user once, in
+ * the cells of now; all calls in the arm's counter), and announces the window. */
+void flagshm_outcomes_turn_lost(struct flagshm_outcomes_file *file, uint32_t slot,
+                                const struct flagshm_slot_form *form, uint64_t mono_ns, uint32_t window_4h,
+                                uint32_t window_1h);
 /* The generation that a slot shows; as hostile as all else. */
 uint32_t flagshm_outcomes_generation(const struct flagshm_outcomes_file *file, uint32_t slot);
 
