@@ -161,8 +161,9 @@ static void log_taken(const struct flagshm_publisher *p, bool is_same)
                     "file revision %llu compiles to the table that is served (version %llu)%s",
                     (unsigned long long)p->file_rev, (unsigned long long)p->version, extra);
     else
-        flagshm_log(FLAGSHM_LOG_INFO, "version %llu: %zu flags, file revision %llu%s",
-                    (unsigned long long)p->version, p->good.count, (unsigned long long)p->file_rev, extra);
+        flagshm_log(FLAGSHM_LOG_INFO, "version %llu: %zu flag%s, file revision %llu%s",
+                    (unsigned long long)p->version, p->good.count, p->good.count == 1 ? "" : "s",
+                    (unsigned long long)p->file_rev, extra);
     if (p->deletions_held > 0)
         flagshm_log(FLAGSHM_LOG_WARNING,
                     "the file would drop %zu flags, more than half of them: they stay until `flagctl accept`",

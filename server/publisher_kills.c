@@ -312,7 +312,7 @@ void flagshm_publisher_gather_kills(struct flagshm_publisher *p)
         for (i = 0; i < p->kills.count; i++)
             (void)kill_in_place(p, p->kills.names[i]);
     if (p->kills.all || p->kills.count > 0)
-        flagshm_log(FLAGSHM_LOG_NOTICE, "killed: %zu flags%s", p->kills.count,
-                    p->kills.all ? ", and all by `kill --all`" : "");
+        flagshm_log(FLAGSHM_LOG_NOTICE, "killed: %zu flag%s%s", p->kills.count,
+                    p->kills.count == 1 ? "" : "s", p->kills.all ? ", and all by `kill --all`" : "");
     tell_of_kills(p);
 }

@@ -90,10 +90,11 @@ static void reload(struct server *s)
 
 static void tell_systemd(struct server *s, const char *first)
 {
+    size_t flags = s->publisher.has_good ? s->publisher.good.count : 0;
+
     (void)flagshm_systemd_notify(
-        "%sSTATUS=version %llu, %zu flags%s", first,
-        (unsigned long long)flagshm_segment_version(&s->publisher.segment),
-        s->publisher.has_good ? s->publisher.good.count : 0,
+        "%sSTATUS=version %llu, %zu flag%s%s", first,
+        (unsigned long long)flagshm_segment_version(&s->publisher.segment), flags, flags == 1 ? "" : "s",
         s->publisher.file_state == FLAGSHM_FILE_GOOD ? "" : "; the flag file is not good");
 }
 
