@@ -34,7 +34,8 @@ gateway_config() { # JSON: replaces the distribution mode's config
     curl -sS --fail-with-body -X PUT --data-binary "$1" "$gateway_url/gateway/config" || fail "the gateway refused its config: $1"
 }
 gateway_health() { curl -sS --fail "$gateway_url/gateway/health"; }
-gateway_is_idle() { [ "$(gateway_health | jq .in_flight)" = 0 ]; }
+gateway_has() { [ "$(gateway_health | jq ".$1")" = "$2" ]; } # NAME VALUE, as in GET /gateway/health
+gateway_is_idle() { gateway_has in_flight 0; }
 gateway_calls() { curl -sS --fail "$gateway_url/gateway/log"; } # the log, a JSON line a call that has ended
 gateway_forget() { # the log, and what was counted by client key
     curl -sS --fail -X DELETE "$gateway_url/gateway/log" >/dev/null

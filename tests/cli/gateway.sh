@@ -334,7 +334,7 @@ done
 rm "$work/flood"
 exec {held}> >(wire hold "$gateway_url" gw-hang 200 >"$work/held")
 wait_until grep -q held "$work/held"
-wait_until test "$(gateway_health | jq .waiting)" = 200
+wait_until gateway_has waiting 200
 call m
 expect 200 "$status" "beside 200 hanging calls"
 exec {held}>&-
@@ -343,6 +343,13 @@ peak=$(awk '/VmHWM/ {print $2}' "/proc/$gateway_pid/status")
 limit=200000
 grep -qa __asan_init "$gateway" && limit=2000000
 [ "$peak" -lt "$limit" ] || fail "the gateway grew to $peak kB"
+
+case_ "callers that leave in the middle of their request, or before it, leave nothing behind"
+gateway_forget
+wire half "$gateway_url" m 400
+wait_until gateway_is_idle
+wait_until gateway_has connections 1
+expect 0 "$(gateway_calls | wc -l)" "calls that were served"
 
 case_ "the log has tags from metadata or headers, and the request where asked for, but never a key"
 gateway_forget

@@ -23,12 +23,17 @@ void gateway_reply_error(struct gateway_call *call, unsigned status, const char 
 static void health(struct gateway_call *call)
 {
     const struct gateway *gateway = call->gateway;
+    const struct gateway_peer *peer;
+    unsigned connections = 0;
 
+    for (peer = gateway->peers; peer != NULL; peer = peer->next)
+        connections++;
     gateway_text_format(&call->script.bytes,
                         "{\"status\":\"ok\",\"in_flight\":%" PRIu64 ",\"served\":%" PRIu64
-                        ",\"logged\":%" PRIu64 ",\"log_dropped\":%" PRIu64 ",\"waiting\":%zu}\n",
+                        ",\"logged\":%" PRIu64 ",\"log_dropped\":%" PRIu64
+                        ",\"waiting\":%zu,\"connections\":%u}\n",
                         gateway->in_flight - 1, gateway->served, gateway->log.lines, gateway->log.dropped,
-                        gateway->waits.count);
+                        gateway->waits.count, connections);
     reply_json(call, 200);
 }
 

@@ -20,7 +20,13 @@ struct gateway_call;
 struct gateway_waits {
     struct gateway_call **calls; /* a heap: the first is due first */
     size_t count, capacity;
-    uint64_t peers_checked_ns;
+};
+
+/* One connection. libmicrohttpd sees a caller leave only while it reads or writes, and not always then: see peers.c. */
+struct gateway_peer {
+    struct gateway_peer *previous, *next;
+    struct gateway_call *call; /* NULL: between two */
+    int fd;
 };
 
 struct gateway {
@@ -29,6 +35,8 @@ struct gateway {
     struct gateway_log log;
     struct gateway_chance chance;
     struct gateway_waits waits;
+    struct gateway_peer *peers;
+    uint64_t peers_checked_ns;
     const struct gateway_scenario *fallback; /* --scenario */
     bool logs_bodies, is_ending;
     uint64_t in_flight, served;
@@ -39,6 +47,7 @@ struct gateway {
 struct gateway_call {
     struct gateway *gateway;
     struct MHD_Connection *connection;
+    struct gateway_peer *peer;
     struct gateway_text body;
     bool is_too_large, is_planned, is_message, is_gone;
     uint64_t begin_ns;
@@ -56,10 +65,17 @@ uint64_t gateway_now_ns(void); /* monotonic */
 /* Suspends the connection until then. */
 void gateway_wait(struct gateway_call *call, uint64_t due_ns);
 void gateway_waits_resume_due(struct gateway *gateway, uint64_t now_ns);
-/* Calls whose caller has left go on, to their end; with is_ending all do. Looks ten times a second at most. */
-void gateway_waits_check_peers(struct gateway *gateway, uint64_t now_ns);
-/* When one of the two has work again; GATEWAY_FOREVER: never. */
-uint64_t gateway_waits_next_ns(const struct gateway *gateway);
+/* At once, whatever it waits for. */
+void gateway_wait_end(struct gateway_call *call);
+void gateway_waits_end_all(struct gateway *gateway);
+
+/* Calls whose caller has left go on, to their end. Looks ten times a second at most. */
+void gateway_peers_check(struct gateway *gateway, uint64_t now_ns);
+struct gateway_peer *gateway_peer_of(struct MHD_Connection *connection);
+void gateway_on_connection(void *gateway, struct MHD_Connection *connection, void **peer,
+                           enum MHD_ConnectionNotificationCode code);
+/* When waits or peers have work again; GATEWAY_FOREVER: never. */
+uint64_t gateway_next_ns(const struct gateway *gateway);
 
 /* Plays the script: queues the reply whose bytes it gives in time. */
 enum MHD_Result gateway_play(struct gateway_call *call);

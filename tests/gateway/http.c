@@ -13,6 +13,8 @@ static struct gateway_call *begin(struct gateway *gateway, struct MHD_Connection
 
     call->gateway = gateway;
     call->connection = connection;
+    call->peer = gateway_peer_of(connection);
+    call->peer->call = call;
     call->begin_ns = gateway_now_ns();
     call->wait_index = GATEWAY_NOT_WAITING;
     gateway->in_flight++;
@@ -74,6 +76,7 @@ void gateway_on_completed(void *closure, struct MHD_Connection *connection, void
     if (call == NULL)
         return;
     *call_closure = NULL;
+    call->peer->call = NULL;
     if (call->is_message) {
         gateway->served++;
         gateway_messages_log(call, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);

@@ -173,11 +173,11 @@ static unsigned connections_allowed(void)
 
 static int http_start(struct gateway *gateway, int fd, struct flagshm_error *error)
 {
-    gateway->daemon =
-        MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, gateway_on_request, gateway,
-                         MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, gateway_on_completed,
-                         gateway, MHD_OPTION_CONNECTION_LIMIT, connections_allowed(),
-                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)65536, MHD_OPTION_END);
+    gateway->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, gateway_on_request, gateway,
+        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, gateway_on_completed, gateway,
+        MHD_OPTION_NOTIFY_CONNECTION, gateway_on_connection, gateway, MHD_OPTION_CONNECTION_LIMIT,
+        connections_allowed(), MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)65536, MHD_OPTION_END);
     if (gateway->daemon == NULL)
         return flagshm_error_set(error, -ENOMEM, "libmicrohttpd does not start");
     return 0;
@@ -186,7 +186,7 @@ static int http_start(struct gateway *gateway, int fd, struct flagshm_error *err
 static void sleep_until_work(const struct gateway *gateway, int epoll_fd, int signal_fd)
 {
     struct pollfd fds[2] = {{.fd = epoll_fd, .events = POLLIN}, {.fd = signal_fd, .events = POLLIN}};
-    uint64_t due_ns = gateway_waits_next_ns(gateway), now_ns = gateway_now_ns(), left_ns;
+    uint64_t due_ns = gateway_next_ns(gateway), now_ns = gateway_now_ns(), left_ns;
     MHD_UNSIGNED_LONG_LONG http_ms;
     struct timespec timeout;
 
@@ -205,7 +205,7 @@ static void serve(struct gateway *gateway, int signal_fd)
 
     for (;;) {
         gateway_waits_resume_due(gateway, gateway_now_ns());
-        gateway_waits_check_peers(gateway, gateway_now_ns());
+        gateway_peers_check(gateway, gateway_now_ns());
         (void)MHD_run(gateway->daemon);
         if (read(signal_fd, &signal, sizeof signal) == (ssize_t)sizeof signal)
             break;
@@ -214,7 +214,7 @@ static void serve(struct gateway *gateway, int signal_fd)
     /* libmicrohttpd must not be stopped while a connection is suspended. */
     gateway->is_ending = true;
     while (gateway->waits.count > 0) {
-        gateway_waits_check_peers(gateway, gateway_now_ns());
+        gateway_waits_end_all(gateway);
         (void)MHD_run(gateway->daemon);
     }
 }

@@ -1,4 +1,5 @@
 /* messages: POST /v1/messages from its body to its script and its line in the log. See gateway.h. */
+#include "server/utf8.h"
 #include "tests/gateway/gateway.h"
 
 #include <inttypes.h>
@@ -60,13 +61,26 @@ static void log_tag(struct gateway_text *line, const char *name, const char *val
     gateway_text_put(line, ",");
 }
 
+static bool is_utf8(const struct gateway_text *text)
+{
+    uint32_t code;
+    size_t i, bytes;
+
+    for (i = 0; i < text->length; i += bytes) {
+        bytes = flagshm_utf8_sequence(text->bytes + i, text->length - i, &code);
+        if (bytes == 0)
+            return false;
+    }
+    return true;
+}
+
 /* The request as it came, on one line: cJSON would round its numbers. A body that is no JSON is a string. */
 static void log_body(struct gateway_text *line, const struct gateway_call *call)
 {
     size_t i;
 
     gateway_text_put(line, ",\"request\":");
-    if (call->request.json == NULL) {
+    if (call->request.json == NULL || !is_utf8(&call->body)) {
         gateway_text_json(line, call->body.bytes, call->body.length);
         return;
     }

@@ -1,12 +1,9 @@
-/* waits: calls that wait for their time, and callers that leave meanwhile: a suspended connection is in no epoll set. See gateway.h. */
+/* waits: calls that wait for their time. See gateway.h. */
 #include "tests/gateway/gateway.h"
 
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-
-#define PEERS_EVERY_NS UINT64_C(100000000)
 
 uint64_t gateway_now_ns(void)
 {
@@ -69,7 +66,7 @@ void gateway_wait(struct gateway_call *call, uint64_t due_ns)
 
     if (waits->count == waits->capacity) {
         waits->capacity = waits->capacity == 0 ? 64 : 2 * waits->capacity;
-        waits->calls = realloc(waits->calls, waits->capacity * sizeof *waits->calls);
+        waits->calls = realloc(waits->calls, waits->capacity * sizeof(struct gateway_call *));
         if (waits->calls == NULL) {
             (void)fputs("flagshm_gateway: out of memory\n", stderr);
             exit(1);
@@ -89,38 +86,14 @@ void gateway_waits_resume_due(struct gateway *gateway, uint64_t now_ns)
         resume(waits, 0);
 }
 
-static bool has_left(const struct gateway_call *call)
+void gateway_wait_end(struct gateway_call *call)
 {
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    struct pollfd peer = {.fd = info->connect_fd, .events = POLLRDHUP};
-
-    return poll(&peer, 1, 0) > 0 && (peer.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+    call->is_gone = true;
+    resume(&call->gateway->waits, call->wait_index);
 }
 
-void gateway_waits_check_peers(struct gateway *gateway, uint64_t now_ns)
+void gateway_waits_end_all(struct gateway *gateway)
 {
-    struct gateway_waits *waits = &gateway->waits;
-    size_t i = waits->count;
-
-    if (!gateway->is_ending && now_ns < waits->peers_checked_ns + PEERS_EVERY_NS)
-        return;
-    waits->peers_checked_ns = now_ns;
-    while (i-- >
-           0) { /* what moves into the place of one that goes comes from behind, or is looked at next time */
-        if (i < waits->count && (gateway->is_ending || has_left(waits->calls[i]))) {
-            waits->calls[i]->is_gone = true;
-            resume(waits, i);
-        }
-    }
-}
-
-uint64_t gateway_waits_next_ns(const struct gateway *gateway)
-{
-    const struct gateway_waits *waits = &gateway->waits;
-    uint64_t check_ns = waits->peers_checked_ns + PEERS_EVERY_NS;
-
-    if (waits->count == 0)
-        return GATEWAY_FOREVER;
-    return waits->calls[0]->due_ns < check_ns ? waits->calls[0]->due_ns : check_ns;
+    while (gateway->waits.count > 0)
+        gateway_wait_end(gateway->waits.calls[0]);
 }

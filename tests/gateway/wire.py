@@ -3,6 +3,7 @@
 usage: wire.py events | message            (of a stream on standard input)
        wire.py chunks URL MODEL            sizes of the chunks that answer a streamed call
        wire.py calls URL MODEL USERS CALLS THREADS    CALLS calls for each of so many users, one JSON line a call
+       wire.py half URL MODEL COUNT        leaves so many times in the middle of its request
        wire.py hold URL MODEL COUNT        makes so many calls at once, says "held", and leaves when its input ends
 """
 import collections
@@ -85,11 +86,12 @@ def address(url):
     return parts.hostname, parts.port
 
 
-def raw_call(url, model, stream):
+def raw_call(url, model, stream, missing=0):
     connection = socket.create_connection(address(url), timeout=30)
     text = body(model, "raw", stream)
     head = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
-    connection.sendall(f"POST /v1/messages HTTP/1.1\r\nhost: x\r\n{head}content-length: {len(text)}\r\n\r\n{text}".encode())
+    text = f"POST /v1/messages HTTP/1.1\r\nhost: x\r\n{head}content-length: {len(text)}\r\n\r\n{text}"
+    connection.sendall(text[:len(text) - missing].encode())
     return connection
 
 
@@ -144,6 +146,9 @@ def main(arguments):
     elif verb == "calls":
         for line in calls(arguments[1], arguments[2], *map(int, arguments[3:])):
             print(json.dumps(line))
+    elif verb == "half":
+        for number in range(int(arguments[3])):
+            raw_call(arguments[1], arguments[2], False, 1 + number % 400).close()
     elif verb == "hold":
         held = [raw_call(arguments[1], arguments[2], False) for _ in range(int(arguments[3]))]
         print("held", flush=True)
