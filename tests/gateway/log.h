@@ -1,4 +1,10 @@
-/* log: one JSON line for each call of /v1/messages that was served, cut or left by its caller. */
+/* log: one JSON line for each call of /v1/messages that was served, cut or left by its caller, written when the call has ended.
+ *
+ * "n" counts lines. "status" is 0 where nothing was sent (reset, hang). Tokens are what the whole answer says, 0 for an error;
+ * "input_tokens" is without "cache_tokens" (written and read). "completed": all bytes went out, and they end as an answer, or an error,
+ * should; that the caller read them is not known. "text_valid": the JSON or tool input that was asked for is there and whole, or none
+ * was asked for; false for an error. "retry" is what the caller said in x-stainless-retry-count or x-retry-count.
+ */
 #ifndef FLAGSHM_GATEWAY_LOG_H
 #define FLAGSHM_GATEWAY_LOG_H
 
