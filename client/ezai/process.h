@@ -172,6 +172,7 @@ FLAGSHM_COLD_ int ezai_run_(struct ezai_call_ *c, struct ezai *ai, uint64_t begi
             c->message.reply->error[0] = '\0';
             (void)ezai_fail_(c->message.reply, -ECANCELED, "cancelled by the caller", NULL);
             c->message.reply->outcome.cancelled = true;
+            c->message.reply->outcome.transport_error = false;
             break;
         }
     }
