@@ -6,8 +6,8 @@
 
 struct flagshm_doorbell;
 
-/* Begins to wait on `semaphore` (process-shared; in memory that others may scribble over, which stays mapped until close) and
- * adds 1 to `event_fd` when it has rung. 0; -ENOMEM, -EAGAIN, -errno. */
+/* Begins to wait on `semaphore` (a sem_t of ours, process-shared, made by sem_init and never waited for; in memory that others may scribble over or
+ * cut short, which stays mapped until close) and adds 1 to `event_fd` when sem_post has rung it. 0; -ENOMEM, -EAGAIN, -errno. */
 int flagshm_doorbell_open(struct flagshm_doorbell **bell, void *semaphore, int event_fd,
                           struct flagshm_error *error);
 void flagshm_doorbell_close(struct flagshm_doorbell *bell); /* NULL is fine; at most a second */
