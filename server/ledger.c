@@ -9,9 +9,10 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define RETRY_NS        UINT64_C(5000000000)
-#define LOOKS_A_BEAT    64u                  /* slots; all of them in four seconds */
-#define GENERATION_ZERO UINT64_C(1700000000) /* seconds of the epoch that generations count from */
+#define RETRY_NS          UINT64_C(5000000000)
+#define LOOKS_A_BEAT      64u                  /* slots; all of them in four seconds */
+#define GENERATIONS_AHEAD (1u << 20)           /* of the seconds: one for each slot of each of 4096 edits */
+#define GENERATION_ZERO   UINT64_C(1700000000) /* seconds of the epoch that generations count from */
 #define WINDOW_1H_NS                                                                                         \
     UINT64_C(3600000000000)             /* windows are numbered by the host's own clock, so that a restart */
 #define WINDOW_4H_NS (4 * WINDOW_1H_NS) /* goes on with the one that it finds */
@@ -66,16 +67,34 @@ static void leave_segment(struct flagshm_ledger *ledger)
     flagshm_outcomes_close(&ledger->file);
 }
 
-void flagshm_ledger_name(const struct flagshm_ledger *ledger, struct flagshm_segment *segment,
-                         uint64_t mono_ns)
+void flagshm_ledger_name(const struct flagshm_ledger *ledger, struct flagshm_segment *segment)
 {
     struct flagshm_header *h = segment->header;
 
     if (h == NULL)
         return;
-    __atomic_store_n(&h->window_4h, (uint32_t)(mono_ns / WINDOW_4H_NS), __ATOMIC_RELEASE);
-    __atomic_store_n(&h->window_1h, (uint32_t)(mono_ns / WINDOW_1H_NS), __ATOMIC_RELEASE);
+    __atomic_store_n(&h->window_4h, ledger->window_4h, __ATOMIC_RELEASE);
+    __atomic_store_n(&h->window_1h, ledger->window_1h, __ATOMIC_RELEASE);
     __atomic_store_n(&h->outcomes_id, ledger->file.id, __ATOMIC_RELEASE);
+}
+
+/* Turns the windows that are over: clears what the next ones count in, for flagshm_ledger_name to announce them. */
+static void turn_windows(struct flagshm_ledger *ledger, uint64_t mono_ns)
+{
+    uint32_t w4 = (uint32_t)(mono_ns / WINDOW_4H_NS), w1 = (uint32_t)(mono_ns / WINDOW_1H_NS), slot;
+
+    if (w4 == ledger->window_4h && w1 == ledger->window_1h)
+        return;
+    for (slot = 0; slot < FLAGSHM_SLOTS; slot++) {
+        if (ledger->slots.holders[slot].flag_hash == 0)
+            continue;
+        if (w4 != ledger->window_4h)
+            flagshm_outcomes_clear_window(&ledger->file, slot, &ledger->entries[slot].form, true, w4);
+        if (w1 != ledger->window_1h)
+            flagshm_outcomes_clear_window(&ledger->file, slot, &ledger->entries[slot].form, false, w1);
+    }
+    ledger->window_4h = w4;
+    ledger->window_1h = w1;
 }
 
 /* A generation that no lost memory of ours has given out: seconds, unless more were given out than seconds passed. */
@@ -118,6 +137,17 @@ static void fill_entry(struct flagshm_ledger_entry *e, const char *flag, size_t 
     e->is_open = e->form.signal_count == 0;
 }
 
+/* The counts of a slot that is adopted are nobody's leap. */
+static void look_first(struct flagshm_ledger *ledger, uint32_t slot)
+{
+    struct flagshm_ledger_entry *e = &ledger->entries[slot];
+    uint32_t arm;
+
+    for (arm = 0; arm < e->form.arm_count; arm++)
+        flagshm_outcomes_read_counters(&ledger->file, slot, arm, e->last[arm]);
+    e->is_open = e->is_open || flagshm_outcomes_is_open(&ledger->file, slot);
+}
+
 static void tell_slot_fault(struct flagshm_ledger *ledger, const struct flagshm_error *error)
 {
     if (strcmp(ledger->slot_fault.text, error->text) != 0)
@@ -147,8 +177,8 @@ static void book(void *context, struct flagshm_flag_entry *record, const struct 
         fill_entry(e, flag->name, flag->name_bytes, record, ledger->now_mono_ns, ledger->now_realtime_ns);
         if (flagshm_outcomes_prepare(&ledger->file, slot, ledger->slots.holders[slot].generation, &e->form,
                                      &error) != 0) {
-            flagshm_slots_rest(&ledger->slots, slot, ledger->slots.holders[slot].generation,
-                               ledger->now_mono_ns);
+            flagshm_slots_take_back(&ledger->slots, slot);
+            ledger->compiling_refused++;
             tell_slot_fault(ledger, &error);
             return;
         }
@@ -172,6 +202,8 @@ void flagshm_ledger_end(struct flagshm_ledger *ledger, bool is_published, uint64
     flagshm_slots_end(&ledger->slots, is_published, mono_ns);
     if (!is_published)
         return;
+    if (ledger->compiling_refused == 0)
+        ledger->slot_fault.text[0] = '\0';
     if (ledger->compiling_refused_guarded > ledger->refused_guarded)
         flagshm_log(FLAGSHM_LOG_WARNING,
                     "%u flags with guardrails have no slot to book outcomes in: all %u are in use, or rest "
@@ -184,33 +216,53 @@ void flagshm_ledger_end(struct flagshm_ledger *ledger, bool is_published, uint64
 
 /* ---- start and end ---- */
 
-/* The slots that the adopted table names are held in the form that it serves; others that show a generation were in use, and rest. */
+static const struct flagshm_flag_entry *records_of(const struct flagshm_table *table)
+{
+    return (const struct flagshm_flag_entry *)(const void *)(table->bytes + table->geometry.records_offset);
+}
+
+/* Generations go on above those that the adopted table names, also where their segment is lost: decisions of then are still
+ * about. */
+static void know_generations(struct flagshm_ledger *ledger, const struct flagshm_segment *segment)
+{
+    struct flagshm_table served = flagshm_segment_served(segment);
+    uint32_t i;
+
+    for (i = 0; i < served.flag_count; i++)
+        if (records_of(&served)[i].slot < FLAGSHM_SLOTS &&
+            records_of(&served)[i].slot_generation > ledger->slots.generation)
+            ledger->slots.generation = records_of(&served)[i].slot_generation;
+}
+
+/* The slots that the adopted table names are held in the form that it serves; others that show a generation were in use, and
+ * rest. A generation in the segment is believed only as far as we can have come: a client that wrote the last number there is would else
+ * leave none to give out. */
 static void adopt_slots(struct flagshm_ledger *ledger, const struct flagshm_segment *segment,
                         uint64_t mono_ns, uint64_t realtime_ns)
 {
     struct flagshm_table served = flagshm_segment_served(segment);
     const unsigned char *heap = served.bytes + served.geometry.heap_offset;
-    const struct flagshm_flag_entry *records =
-        (const struct flagshm_flag_entry *)(const void *)(served.bytes + served.geometry.records_offset);
-    uint32_t slot, i;
+    const struct flagshm_flag_entry *records = records_of(&served);
+    uint32_t slot, i, most = ledger->slots.generation + GENERATIONS_AHEAD;
 
     for (slot = 0; slot < FLAGSHM_SLOTS; slot++) {
-        uint32_t generation = flagshm_outcomes_generation(&ledger->file, slot);
+        uint32_t generation = flagshm_outcomes_peek(&ledger->file, slot);
 
         if (generation != 0)
-            flagshm_slots_rest(&ledger->slots, slot, generation, mono_ns);
+            flagshm_slots_rest(&ledger->slots, slot, generation <= most ? generation : 0, mono_ns);
     }
     for (i = 0; i < served.flag_count; i++) {
         const struct flagshm_flag_entry *r = &records[i];
 
         if (r->slot >= FLAGSHM_SLOTS ||
-            !flagshm_is_inside_(r->name_offset, r->name_bytes, served.heap_used) ||
-            flagshm_outcomes_generation(&ledger->file, r->slot) != r->slot_generation)
+            !flagshm_is_inside_(r->name_offset, r->name_bytes, served.heap_used) || r->slot_generation == 0 ||
+            flagshm_outcomes_peek(&ledger->file, r->slot) != r->slot_generation)
             continue;
         flagshm_slots_adopt(&ledger->slots, r->slot, r->name_hash,
                             flagshm_table_form_key(heap, served.heap_used, r), r->slot_generation);
         fill_entry(&ledger->entries[r->slot], (const char *)heap + r->name_offset, r->name_bytes, r, mono_ns,
                    realtime_ns);
+        look_first(ledger, r->slot);
     }
 }
 
@@ -238,10 +290,16 @@ int flagshm_ledger_open(struct flagshm_ledger *ledger, const struct flagshm_outc
         return flagshm_error_set(error, -ENOMEM, "no memory for the ledger of outcomes");
     }
     flagshm_slots_init(&ledger->slots, first_generation(realtime_ns));
+    if (segment->header != NULL) {
+        know_generations(ledger, segment);
+        ledger->window_4h = segment->header->window_4h;
+        ledger->window_1h = segment->header->window_1h;
+    }
     if (make_segment(ledger, segment->header != NULL ? segment->header->outcomes_id : 0, mono_ns) &&
         ledger->file.is_adopted)
         adopt_slots(ledger, segment, mono_ns, realtime_ns);
-    flagshm_ledger_name(ledger, segment, mono_ns);
+    turn_windows(ledger, mono_ns); /* those that ended while no server ran */
+    flagshm_ledger_name(ledger, segment);
     return 0;
 }
 
@@ -261,8 +319,10 @@ static bool keep_segment(struct flagshm_ledger *ledger, uint64_t mono_ns)
 {
     bool was_there = ledger->file.segment != NULL;
 
-    if (was_there && flagshm_outcomes_is_sound(&ledger->file))
+    if (was_there && flagshm_outcomes_is_sound(&ledger->file)) {
+        flagshm_outcomes_keep_mode(&ledger->file);
         return false;
+    }
     if (was_there) {
         flagshm_log(
             FLAGSHM_LOG_WARNING,
@@ -274,20 +334,6 @@ static bool keep_segment(struct flagshm_ledger *ledger, uint64_t mono_ns)
     }
     forget_slots(ledger);
     return make_segment(ledger, 0, mono_ns) || was_there;
-}
-
-static void turn_windows(struct flagshm_ledger *ledger, const struct flagshm_header *h, uint64_t mono_ns)
-{
-    uint32_t w4 = (uint32_t)(mono_ns / WINDOW_4H_NS), w1 = (uint32_t)(mono_ns / WINDOW_1H_NS), slot;
-
-    for (slot = 0; slot < FLAGSHM_SLOTS; slot++) {
-        if (ledger->slots.holders[slot].flag_hash == 0)
-            continue;
-        if (w4 != h->window_4h)
-            flagshm_outcomes_clear_window(&ledger->file, slot, &ledger->entries[slot].form, true, w4);
-        if (w1 != h->window_1h)
-            flagshm_outcomes_clear_window(&ledger->file, slot, &ledger->entries[slot].form, false, w1);
-    }
 }
 
 static void end_wash_in(struct flagshm_ledger *ledger, uint32_t slot, uint64_t mono_ns)
@@ -327,22 +373,31 @@ static void look_at_slot(struct flagshm_ledger *ledger, uint32_t slot)
     }
 }
 
+/* Is there a slot, or room for one, for a flag that got none? Asked now and then: the answer costs a compilation. */
+static bool has_slots_again(struct flagshm_ledger *ledger, uint64_t mono_ns)
+{
+    if (ledger->refused == 0 || mono_ns < ledger->retry_slots_mono_ns ||
+        !flagshm_slots_has_free(&ledger->slots, mono_ns))
+        return false;
+    ledger->retry_slots_mono_ns = mono_ns + RETRY_NS;
+    return true;
+}
+
 bool flagshm_ledger_beat(struct flagshm_ledger *ledger, struct flagshm_segment *segment, uint64_t mono_ns)
 {
     bool is_changed = keep_segment(ledger, mono_ns);
     uint32_t slot, i;
 
-    if (segment->header == NULL || ledger->file.segment == NULL) {
-        flagshm_ledger_name(ledger, segment, mono_ns);
+    turn_windows(ledger, mono_ns);
+    flagshm_ledger_name(ledger, segment);
+    if (ledger->file.segment == NULL)
         return is_changed;
-    }
-    turn_windows(ledger, segment->header, mono_ns);
-    flagshm_ledger_name(ledger, segment, mono_ns);
+    is_changed = is_changed || has_slots_again(ledger, mono_ns);
     for (slot = 0; slot < FLAGSHM_SLOTS; slot++)
         if (ledger->slots.holders[slot].flag_hash != 0) {
             end_wash_in(ledger, slot, mono_ns);
             flagshm_outcomes_turn_lost(&ledger->file, slot, &ledger->entries[slot].form, mono_ns,
-                                       segment->header->window_4h, segment->header->window_1h);
+                                       ledger->window_4h, ledger->window_1h);
         }
     for (i = 0; i < LOOKS_A_BEAT; i++) {
         slot = ledger->look++ % FLAGSHM_SLOTS;

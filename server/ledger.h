@@ -33,8 +33,9 @@ struct flagshm_ledger {
     struct flagshm_ledger_entry *entries; /* [FLAGSHM_SLOTS] */
     struct flagshm_error fault;           /* why there is no segment, as last told; "": there is one */
     struct flagshm_error slot_fault;      /* why a slot could not be prepared, as last told */
-    uint64_t retry_mono_ns;
-    uint32_t refused, refused_guarded; /* flags of the served table for which no slot was free */
+    uint64_t retry_mono_ns, retry_slots_mono_ns;
+    uint32_t window_4h, window_1h;     /* as announced: what they count in was cleared before */
+    uint32_t refused, refused_guarded; /* flags of the served table for which no slot, or no room, was free */
     uint32_t compiling_refused, compiling_refused_guarded;
     uint64_t now_mono_ns, now_realtime_ns; /* while compiling */
     unsigned look;                         /* the next slots to look at */
@@ -55,15 +56,14 @@ struct flagshm_table_booking flagshm_ledger_begin(struct flagshm_ledger *ledger,
                                                   uint64_t realtime_ns);
 void flagshm_ledger_end(struct flagshm_ledger *ledger, bool is_published, uint64_t mono_ns);
 
-/* Each second: is the segment sound; the windows; wash-in; lies. True: the slots have become others (the segment was lost or made), and the
- * table is to be compiled anew. Writes the segment's id and the numbers of the windows into the table's liveness line. */
+/* Each second: is the segment sound; the windows; wash-in; lies. True: the slots have become others (the segment was lost or made; one is free again
+ * for a flag that was refused), and the table is to be compiled anew. Writes the segment's id and the numbers of the windows into the table's liveness line. */
 bool flagshm_ledger_beat(struct flagshm_ledger *ledger, struct flagshm_segment *segment, uint64_t mono_ns);
 /* Lets clients ring once, then looks at what came before. rung: bell_fd is readable. */
 void flagshm_ledger_arm(struct flagshm_ledger *ledger);
 void flagshm_ledger_rung(struct flagshm_ledger *ledger);
 /* A new table segment: names the outcome segment in it. Cost: three stores. */
-void flagshm_ledger_name(const struct flagshm_ledger *ledger, struct flagshm_segment *segment,
-                         uint64_t mono_ns);
+void flagshm_ledger_name(const struct flagshm_ledger *ledger, struct flagshm_segment *segment);
 
 /* The slot of a flag by its name's hash, or NULL; *slot. */
 const struct flagshm_ledger_entry *flagshm_ledger_find(const struct flagshm_ledger *ledger,

@@ -87,7 +87,7 @@ static int adopt(struct flagshm_outcomes_file *file, uint64_t wanted, struct fla
     result = fstat(fd, &object) != 0 ? -errno : check_object(file->path, &object, error);
     if (result == 0 &&
         ((uint64_t)object.st_size != FLAGSHM_OUTCOMES_BYTES || (object.st_mode & S_IWOTH) != 0))
-        result = -EPROTO;
+        result = -EPROTO; /* others may hold it open: another one is built */
     if (result == 0)
         result = map(file, fd, &object, error);
     if (result != 0) {
@@ -98,6 +98,7 @@ static int adopt(struct flagshm_outcomes_file *file, uint64_t wanted, struct fla
         flagshm_outcomes_close(file);
         return -EPROTO;
     }
+    flagshm_outcomes_keep_mode(file);
     file->id = wanted;
     file->is_adopted = true;
     return 0;
@@ -132,7 +133,10 @@ static int build(struct flagshm_outcomes_file *file, struct flagshm_error *error
     (void)unlink(path); /* of a predecessor that died here */
     fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
-        return flagshm_error_set(error, -errno, "%s: cannot be made: %s", path, strerror(errno));
+        return errno == EEXIST
+                   ? flagshm_error_set(error, -EPERM,
+                                       "%s: belongs to somebody else; remove it as root: rm %s", path, path)
+                   : flagshm_error_set(error, -errno, "%s: cannot be made: %s", path, strerror(errno));
     result = ftruncate(fd, (off_t)FLAGSHM_OUTCOMES_BYTES) != 0
                  ? -errno
                  : -posix_fallocate(fd, 0, sizeof *file->segment);
@@ -196,6 +200,18 @@ int flagshm_outcomes_open(struct flagshm_outcomes_file *file, const struct flags
             return result;
     }
     return build(file, error);
+}
+
+void flagshm_outcomes_keep_mode(const struct flagshm_outcomes_file *file)
+{
+    struct stat held;
+
+    if (file->segment == NULL || fstat(file->fd, &held) != 0)
+        return;
+    if (file->group != (gid_t)-1 && held.st_gid != file->group)
+        (void)!fchown(file->fd, (uid_t)-1, file->group);
+    if ((held.st_mode & 07777) != MODE)
+        (void)fchmod(file->fd, MODE);
 }
 
 void flagshm_outcomes_close(struct flagshm_outcomes_file *file)
@@ -320,7 +336,9 @@ int flagshm_outcomes_prepare(struct flagshm_outcomes_file *file, uint32_t slot, 
     for (i = 0; i < 4; i++) {
         if (ranges[i].bytes == 0)
             continue;
-        result = posix_fallocate(file->fd, (off_t)(base + ranges[i].from), (off_t)ranges[i].bytes);
+        do
+            result = posix_fallocate(file->fd, (off_t)(base + ranges[i].from), (off_t)ranges[i].bytes);
+        while (result == EINTR);
         if (result != 0)
             return flagshm_error_set(error, -result, "%s: %s for the outcomes of %s (%llu KiB)", file->path,
                                      result == ENOSPC ? "no room" : strerror(result), form->flag,
@@ -422,6 +440,24 @@ void flagshm_outcomes_turn_lost(struct flagshm_outcomes_file *file, uint32_t slo
         table += tables_of(form, i);
     }
     store32(&s->lost_window, number);
+}
+
+uint32_t flagshm_outcomes_peek(const struct flagshm_outcomes_file *file, uint32_t slot)
+{
+    uint64_t at =
+        sizeof(struct flagshm_outcomes) + (uint64_t)(slot % FLAGSHM_SLOTS) * sizeof(struct flagshm_slot);
+    uint32_t generation = 0;
+
+    if (file->segment == NULL ||
+        pread(file->fd, &generation, sizeof generation,
+              (off_t)(at + offsetof(struct flagshm_slot, generation))) != (ssize_t)sizeof generation)
+        return 0;
+    return generation;
+}
+
+bool flagshm_outcomes_is_open(const struct flagshm_outcomes_file *file, uint32_t slot)
+{
+    return file->segment != NULL && flagshm_load32_(&slot_at(file, slot)->is_open) != 0;
 }
 
 uint32_t flagshm_outcomes_generation(const struct flagshm_outcomes_file *file, uint32_t slot)

@@ -51,6 +51,8 @@ struct flagshm_slot_form {
  * then (segment NULL), and nothing else suffers. */
 int flagshm_outcomes_open(struct flagshm_outcomes_file *file, const struct flagshm_outcomes_options *options,
                           uint64_t wanted, struct flagshm_error *error);
+/* Gives the file the mode and the group that clients need, where somebody has changed them. Cost: a system call. */
+void flagshm_outcomes_keep_mode(const struct flagshm_outcomes_file *file);
 /* Unmaps it; the file stays for clients. */
 void flagshm_outcomes_close(struct flagshm_outcomes_file *file);
 
@@ -76,8 +78,12 @@ void flagshm_outcomes_clear_window(struct flagshm_outcomes_file *file, uint32_t 
 void flagshm_outcomes_turn_lost(struct flagshm_outcomes_file *file, uint32_t slot,
                                 const struct flagshm_slot_form *form, uint64_t mono_ns, uint32_t window_4h,
                                 uint32_t window_1h);
-/* The generation that a slot shows; as hostile as all else. */
+/* The generation that a slot shows; as hostile as all else. A slot that was never prepared has no memory, and shall get none by being
+ * looked at (a full tmpfs answers that with SIGBUS): peek asks the file, with a system call. */
 uint32_t flagshm_outcomes_generation(const struct flagshm_outcomes_file *file, uint32_t slot);
+uint32_t flagshm_outcomes_peek(const struct flagshm_outcomes_file *file, uint32_t slot);
+/* Is a prepared slot open? */
+bool flagshm_outcomes_is_open(const struct flagshm_outcomes_file *file, uint32_t slot);
 
 /* The doorbell. arm: clients may ring once. take: the slots with bad news since, as bits; they are cleared. */
 void flagshm_outcomes_arm(struct flagshm_outcomes_file *file);

@@ -23,7 +23,7 @@ static void on_bus(int signal_number, siginfo_t *info, void *context)
 
     (void)context;
     for (i = 0; i < RANGES; i++) {
-        if (at < ranges[i].from || at >= ranges[i].to)
+        if (info->si_code <= 0 || at < ranges[i].from || at >= ranges[i].to) /* <= 0: sent by a process */
             continue;
         /* mmap is a bare system call here, though POSIX does not list it as safe */
         if (mmap((void *)page, page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
@@ -34,6 +34,8 @@ static void on_bus(int signal_number, siginfo_t *info, void *context)
     }
     (void)sigaction(signal_number, &before,
                     NULL); /* raised again by the same instruction, for whom it may concern */
+    if (info->si_code <= 0)
+        (void)raise(signal_number);
 }
 
 volatile sig_atomic_t *flagshm_outcomes_guard(void *memory, size_t bytes)

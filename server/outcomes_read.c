@@ -111,8 +111,20 @@ bool flagshm_outcomes_read(const struct flagshm_outcomes_file *file, uint32_t sl
 
 bool flagshm_counts_are_tainted(const uint64_t before[FLAGSHM_COUNTERS], const uint64_t now[FLAGSHM_COUNTERS])
 {
+    static const uint8_t parts[][2] = {{FLAGSHM_N_FAILED, FLAGSHM_N_FINISHED},
+                                       {FLAGSHM_N_TRANSPORT, FLAGSHM_N_FAILED},
+                                       {FLAGSHM_N_LIMITED, FLAGSHM_N_FINISHED},
+                                       {FLAGSHM_N_JSON_INVALID, FLAGSHM_N_JSON_CHECKED},
+                                       {FLAGSHM_N_SCHEMA_INVALID, FLAGSHM_N_SCHEMA_CHECKED},
+                                       {FLAGSHM_N_TOOL_INVALID, FLAGSHM_N_TOOL_CHECKED},
+                                       {FLAGSHM_N_REFUSAL, FLAGSHM_N_FINISHED},
+                                       {FLAGSHM_N_TRUNCATED, FLAGSHM_N_FINISHED},
+                                       {FLAGSHM_N_EMPTY, FLAGSHM_N_FINISHED}};
     uint32_t i;
 
+    for (i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (now[parts[i][0]] > now[parts[i][1]])
+            return true;
     for (i = 0; i < FLAGSHM_COUNTERS; i++)
         if (now[i] - before[i] > UINT64_C(1) << 62) /* ran back, in arithmetic modulo 2^64 */
             return true;

@@ -22,7 +22,7 @@ struct flagshm_slot_counts {
     uint32_t levels[FLAGSHM_SIGNALS_MAX][FLAGSHM_WINDOWS][2][FLAGSHM_LEVELS];
 };
 
-/* Reads a slot whole; never more bad calls than calls. `form`: what it was prepared for, by what the server knows: nothing beyond that is
+/* Reads a slot whole; never more bad calls than calls, but where somebody lies (flagshm_counts_are_tainted). `form`: what it was prepared for, by what the server knows: nothing beyond that is
  * touched, for there the file has holes, and a look into one takes a page, or raises SIGBUS where the file system is full. False: it
  * holds another generation, or the file is torn. Cost: about 20 us for two arms. */
 bool flagshm_outcomes_read(const struct flagshm_outcomes_file *file, uint32_t slot, uint32_t generation,
@@ -31,7 +31,8 @@ bool flagshm_outcomes_read(const struct flagshm_outcomes_file *file, uint32_t sl
 void flagshm_outcomes_read_counters(const struct flagshm_outcomes_file *file, uint32_t slot, uint32_t arm,
                                     uint64_t n[FLAGSHM_COUNTERS]);
 
-/* Has a counter run back since `before`, or grown faster than any host can book? Then somebody lies. */
+/* Has a counter run back since `before`, or grown faster than any host can book? Are there more bad calls than calls? Then
+ * somebody lies. */
 bool flagshm_counts_are_tainted(const uint64_t before[FLAGSHM_COUNTERS],
                                 const uint64_t now[FLAGSHM_COUNTERS]);
 

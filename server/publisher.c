@@ -59,7 +59,7 @@ static int publish_table(struct flagshm_publisher *p, struct flagshm_table *tabl
     error = flagshm_segment_publish(&p->segment, table, p->version + 1, file_rev, &p->refusal);
     if (error != 0)
         return error;
-    flagshm_ledger_name(&p->ledger, &p->segment, flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_));
+    flagshm_ledger_name(&p->ledger, &p->segment);
     p->refusal.text[0] = '\0';
     p->version++;
     p->published_file_rev = file_rev;

@@ -175,6 +175,8 @@ static void fill_header(const struct flagshm_segment *segment, struct flagshm_he
     h->period_ns = segment->options.period_ns;
     h->stale_after_ns = segment->options.stale_after_ns;
     h->outcomes_id = segment->header ? segment->header->outcomes_id : 0;
+    h->window_4h = segment->header ? segment->header->window_4h : 0;
+    h->window_1h = segment->header ? segment->header->window_1h : 0;
     h->pid = (uint32_t)getpid();
     h->bank_offset[0] = g->bank_offset[0];
     h->bank_offset[1] = g->bank_offset[1];

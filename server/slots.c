@@ -55,7 +55,7 @@ void flagshm_slots_begin(struct flagshm_slots *slots)
     uint32_t i;
 
     memset(slots->index, 0, sizeof slots->index);
-    slots->is_full = slots->generation == UINT32_MAX;
+    slots->is_full = false;
     for (i = 0; i < FLAGSHM_SLOTS; i++) {
         struct flagshm_slot_holder *h = &slots->holders[i];
 
@@ -70,6 +70,8 @@ static uint32_t find_free(const struct flagshm_slots *slots, uint64_t now_ns)
 {
     uint32_t best = FLAGSHM_NO_SLOT, i;
 
+    if (slots->generation == UINT32_MAX) /* the next one would be one that was given out before */
+        return best;
     for (i = 0; i < FLAGSHM_SLOTS; i++) {
         const struct flagshm_slot_holder *h = &slots->holders[i];
 
@@ -101,6 +103,7 @@ uint32_t flagshm_slots_want(struct flagshm_slots *slots, uint64_t flag_hash, uin
         return slot;
     }
     slots->generation++;
+    slots->before = slots->holders[slot];
     slots->holders[slot] = (struct flagshm_slot_holder){
         .flag_hash = flag_hash, .key = key, .generation = slots->generation, .is_wanted = true};
     *place = (uint16_t)(slot + 1);
@@ -121,6 +124,20 @@ void flagshm_slots_end(struct flagshm_slots *slots, bool is_published, uint64_t 
         }
         h->is_wanted = false;
     }
+}
+
+void flagshm_slots_take_back(struct flagshm_slots *slots, uint32_t slot)
+{
+    struct flagshm_slot_holder *h = &slots->holders[slot % FLAGSHM_SLOTS];
+
+    *index_at(slots, h->flag_hash, h->key) = 0; /* the newest entry: no other stands behind it */
+    *h = slots->before;
+    slots->is_full = true;
+}
+
+bool flagshm_slots_has_free(const struct flagshm_slots *slots, uint64_t now_ns)
+{
+    return find_free(slots, now_ns) != FLAGSHM_NO_SLOT;
 }
 
 uint32_t flagshm_slots_find(const struct flagshm_slots *slots, uint64_t flag_hash)

@@ -27,6 +27,7 @@ struct flagshm_slots {
     struct flagshm_slot_holder holders[FLAGSHM_SLOTS];
     uint32_t generation;               /* the highest given out */
     bool is_full;                      /* while compiling: nothing is free */
+    struct flagshm_slot_holder before; /* what the slot held that was given last */
     uint16_t index[FLAGSHM_SLOTS * 2]; /* while compiling: holders by flag and key; number + 1 */
 };
 
@@ -46,6 +47,11 @@ void flagshm_slots_begin(struct flagshm_slots *slots);
 uint32_t flagshm_slots_want(struct flagshm_slots *slots, uint64_t flag_hash, uint64_t key, uint64_t now_ns,
                             bool *is_new);
 void flagshm_slots_end(struct flagshm_slots *slots, bool is_published, uint64_t now_ns);
+/* Takes back the slot that want has just given as new: its memory could not be had. It rests no longer for that, and no other new
+ * one is given before the next begin. */
+void flagshm_slots_take_back(struct flagshm_slots *slots, uint32_t slot);
+/* Would want give a new slot? */
+bool flagshm_slots_has_free(const struct flagshm_slots *slots, uint64_t now_ns);
 
 /* The slot that a flag holds, or FLAGSHM_NO_SLOT. */
 uint32_t flagshm_slots_find(const struct flagshm_slots *slots, uint64_t flag_hash);
