@@ -1330,12 +1330,15 @@ FLAGSHM_COLD_ int flagshm_outcomes_attach_(struct flagshm *fs, uint64_t wanted)
     fd = open(path, O_RDWR | O_NONBLOCK | O_NOCTTY | FLAGSHM_O_CLOEXEC_ | FLAGSHM_O_NOFOLLOW_);
     if (fd < 0)
         return errno == ELOOP ? -EPERM : -errno;
-    if (fstat(fd, &object) != 0)
+    if (fstat(fd, &object) != 0) {
         error = -errno;
-    else if (!S_ISREG(object.st_mode) || (object.st_mode & S_IWOTH) != 0)
-        error = -EPERM;
-    else if ((uint64_t)object.st_size != FLAGSHM_OUTCOMES_BYTES)
-        error = -EPROTO;
+    } else {
+        object.st_mode &= ~(mode_t)S_IWGRP; /* the clients' group may write this one */
+        if (!flagshm_is_trusted_(fs, &object))
+            error = -EPERM;
+        else if ((uint64_t)object.st_size != FLAGSHM_OUTCOMES_BYTES)
+            error = -EPROTO;
+    }
     memory = (void *)-1;
     if (error == 0) {
         memory = mmap(NULL, (size_t)object.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -1382,13 +1385,15 @@ FLAGSHM_COLD_ struct flagshm_outcomes *flagshm_outcomes_find_(struct flagshm *fs
     struct flagshm_outcomes_map_ *map;
     int saved = errno;
 
-    if ((retry == 0 || now >= retry || retry - now > UINT64_C(2000000000)) &&
-        __atomic_compare_exchange_n(&fs->outcomes_retry_mono_ns_, &retry, now + UINT64_C(1000000000), false,
-                                    __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    /* Where no attempt has failed, several threads may map it at once: the losers unmap theirs, and none loses an outcome. */
+    if (retry == 0 ||
+        ((now >= retry || retry - now > UINT64_C(2000000000)) &&
+         __atomic_compare_exchange_n(&fs->outcomes_retry_mono_ns_, &retry, now + UINT64_C(1000000000), false,
+                                     __ATOMIC_RELAXED, __ATOMIC_RELAXED))) {
         int result = flagshm_outcomes_attach_(fs, wanted);
         __atomic_store_n(&fs->outcomes_error_, (int32_t)result, __ATOMIC_RELAXED);
-        if (result == 0) /* the next one may be followed at once */
-            __atomic_store_n(&fs->outcomes_retry_mono_ns_, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&fs->outcomes_retry_mono_ns_, result == 0 ? 0 : now + UINT64_C(1000000000),
+                         __ATOMIC_RELAXED);
     }
     errno = saved;
     map = __atomic_load_n(&fs->outcomes_, __ATOMIC_ACQUIRE);
@@ -2374,9 +2379,9 @@ struct flagshm_booked_ {
 FLAGSHM_INLINE_ int flagshm_book_(struct flagshm *fs, const struct flagshm_decision *d, bool is_shadow,
                                   struct flagshm_booked_ *b)
 {
-    struct flagshm_map_ *map = __atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE);
     struct flagshm_outcomes_map_ *outcomes = __atomic_load_n(&fs->outcomes_, __ATOMIC_ACQUIRE);
     const struct flagshm_header *h;
+    struct flagshm_map_ *map;
     uint64_t wanted;
     uint32_t cpu, arms, arm = d->arm;
     int error = 0;
@@ -2385,7 +2390,8 @@ FLAGSHM_INLINE_ int flagshm_book_(struct flagshm *fs, const struct flagshm_decis
         return 0;
     if (FLAGSHM_UNLIKELY_(d->slot >= FLAGSHM_SLOTS || d->slot_generation == 0))
         return -EINVAL;
-    if (FLAGSHM_UNLIKELY_(map == NULL) && (map = flagshm_newer_(fs, NULL)) == NULL)
+    map = flagshm_current_(fs); /* a retired table would name a segment that nobody reads any more */
+    if (FLAGSHM_UNLIKELY_(map == NULL))
         return -ENOENT;
     h = (const struct flagshm_header *)(const void *)map->segment;
     wanted = flagshm_load64_(&h->outcomes_id);
@@ -2532,15 +2538,17 @@ FLAGSHM_COLD_ void flagshm_ring_(const struct flagshm_booked_ *b)
         (void)__atomic_fetch_or(word, mask, __ATOMIC_RELEASE);
     __atomic_thread_fence(
         __ATOMIC_SEQ_CST); /* the mark stands before armed is looked at: the server arms, then looks */
-    if (flagshm_load32_(&segment->armed) == 0 ||
-        __atomic_exchange_n(&segment->armed, 0, __ATOMIC_ACQ_REL) != 1)
+    if (flagshm_load32_(&segment->armed) == 0)
         return;
     bell = &segment->bells[flagshm_load32_(&segment->bell_number) & 1];
 #if defined(__GLIBC__) && (__GLIBC__ < 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ < 34))
     if (flagshm_libc_sem_post_ == NULL)
         return;
 #endif
-    if (flagshm_load32_(&bell->tag) == FLAGSHM_BELL_TAG_)
+    if (flagshm_load32_(&bell->tag) !=
+        FLAGSHM_BELL_TAG_) /* who cannot ring leaves it armed for those who can */
+        return;
+    if (__atomic_exchange_n(&segment->armed, 0, __ATOMIC_ACQ_REL) == 1)
         (void)flagshm_libc_sem_post_(bell->semaphore);
     errno = saved;
 }
@@ -2571,7 +2579,7 @@ FLAGSHM_INLINE_ uint32_t flagshm_finished_(const struct flagshm_booked_ *b, cons
         flagshm_add64_(&n[FLAGSHM_N_CACHE_TOKENS], o->cache_tokens);
     if (FLAGSHM_UNLIKELY_(o->attempts > 1))
         flagshm_add64_(&n[FLAGSHM_N_RETRIES], o->attempts - 1);
-    if (FLAGSHM_UNLIKELY_(o->limited || is_limited))
+    if (FLAGSHM_UNLIKELY_(o->limited || is_limited || o->http_status == 529))
         flagshm_add64_(&n[FLAGSHM_N_MET_LIMIT], 1);
     if (FLAGSHM_LIKELY_(is_answered)) {
         uint64_t tokens = o->input_tokens + o->output_tokens + o->cache_tokens;
@@ -2634,9 +2642,9 @@ FLAGSHM_INLINE_ uint32_t flagshm_finished_(const struct flagshm_booked_ *b, cons
     if (is_limited)
         flagshm_add64_last_(&n[FLAGSHM_N_LIMITED], 1);
     if (has_failed) {
-        if (o->transport_error || o->http_status == 0)
-            flagshm_add64_last_(&n[FLAGSHM_N_TRANSPORT], 1);
         flagshm_add64_last_(&n[FLAGSHM_N_FAILED], 1);
+        if (o->transport_error || o->http_status == 0) /* after what it is a part of */
+            flagshm_add64_last_(&n[FLAGSHM_N_TRANSPORT], 1);
         kinds |= 1u << FLAGSHM_SIGNAL_ERROR;
     }
     return kinds;
@@ -2653,8 +2661,7 @@ FLAGSHM_COLD_ int flagshm_later_(const struct flagshm_booked_ *b, uint32_t event
         counter = FLAGSHM_N_THUMBS_DOWN + event - FLAGSHM_THUMBS_DOWN;
         kind = FLAGSHM_SIGNAL_THUMBS_DOWN + event - FLAGSHM_THUMBS_DOWN;
     } else {
-        custom += event - FLAGSHM_CUSTOM;
-        if (custom > 7)
+        if (custom > 7 || (custom += event - FLAGSHM_CUSTOM) > 7)
             return -EINVAL;
         counter = FLAGSHM_N_CUSTOM + custom;
         kind = FLAGSHM_SIGNAL_CUSTOM + custom;
@@ -2731,6 +2738,8 @@ FLAGSHM_API_ int flagshm_record_shadow(struct flagshm *fs, const struct flagshm_
 
     if (found <= 0)
         return found;
+    if (!d->shadow) /* the slot may have no room for shadow calls */
+        return -EINVAL;
     bad = flagshm_finished_(&b, shadow, ours) & ((1u << FLAGSHM_SIGNAL_LATENCY) - 1);
     if (!b.is_open || control->cancelled || control->limited || control->altered || control->fallback ||
         shadow->cancelled || shadow->limited || shadow->altered || control->http_status == 429 ||
@@ -2777,11 +2786,13 @@ FLAGSHM_API_ int flagshm_event(struct flagshm *fs, const char *flag, const char 
 {
     struct flagshm_decision d;
     struct flagshm_booked_ b;
+    enum flagshm_reason reason;
     int found;
 
     if ((uint32_t)event < FLAGSHM_THUMBS_UP || (uint32_t)event > FLAGSHM_CUSTOM_7)
         return -EINVAL;
-    if (flagshm_decide(fs, flag, id, &d) == FLAGSHM_FLAG_NOT_FOUND)
+    reason = flagshm_decide(fs, flag, id, &d);
+    if (reason == FLAGSHM_FLAG_NOT_FOUND || reason == FLAGSHM_NOT_READY)
         return -ENOENT;
     found = flagshm_book_(fs, &d, false, &b);
     return found <= 0 ? found : flagshm_later_(&b, (uint32_t)event, 0);
