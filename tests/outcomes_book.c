@@ -1,0 +1,137 @@
+/* outcomes_book: a client that books calls, for tests of what shows them.
+ *
+ *     outcomes_book FLAG COUNT [KEY=VALUE...]
+ * Call n, from 0 on, is of user-(n % ids). Keys:
+ *   ids=N            users (COUNT)                  flags=N       FLAG0 ... FLAGN-1 in turn, instead of FLAG
+ *   status=N         HTTP status (200)              per_s=N       calls a second (0: as fast as it goes)
+ *   fail_every=N     each N-th call gets 500 (0)    latency_ms=N ttft_ms=N input=N output=N attempts=N
+ *   started=0        without FLAGSHM_STARTED        unfinished=N  the last N calls do not end
+ *   json=valid|invalid   refusal=1   truncated=1   empty=1   cancelled=1   shadow=1 (a shadow call beside each)
+ * Prints "ARM CALLS" for each arm that calls were booked under. Exit code 1 where one could not be booked.
+ */
+#include "client/flagshm.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+struct booking {
+    const char *flag;
+    long count, ids, flags, per_s, fail_every, unfinished;
+    bool is_started, has_shadow;
+    struct flagshm_outcome outcome;
+};
+
+static bool read_key(struct booking *b, const char *word)
+{
+    const char *equals = strchr(word, '=');
+    size_t length = equals != NULL ? (size_t)(equals - word) : 0;
+    long number = equals != NULL ? atol(equals + 1) : 0;
+    struct flagshm_outcome *o = &b->outcome;
+
+#define IS(key) (length == sizeof(key) - 1 && memcmp(word, key, length) == 0)
+    if (IS("ids"))
+        b->ids = number;
+    else if (IS("flags"))
+        b->flags = number;
+    else if (IS("per_s"))
+        b->per_s = number;
+    else if (IS("fail_every"))
+        b->fail_every = number;
+    else if (IS("unfinished"))
+        b->unfinished = number;
+    else if (IS("started"))
+        b->is_started = number != 0;
+    else if (IS("shadow"))
+        b->has_shadow = number != 0;
+    else if (IS("status"))
+        o->http_status = (uint32_t)number;
+    else if (IS("latency_ms"))
+        o->latency_ns = (uint64_t)number * 1000000u;
+    else if (IS("ttft_ms"))
+        o->ttft_ns = (uint64_t)number * 1000000u;
+    else if (IS("input"))
+        o->input_tokens = (uint64_t)number;
+    else if (IS("output"))
+        o->output_tokens = (uint64_t)number;
+    else if (IS("attempts"))
+        o->attempts = (uint32_t)number;
+    else if (IS("json"))
+        o->json_checked = true, o->json_valid = strcmp(equals, "=valid") == 0;
+    else if (IS("refusal"))
+        o->refusal = number != 0;
+    else if (IS("truncated"))
+        o->truncated = number != 0;
+    else if (IS("empty"))
+        o->empty = number != 0;
+    else if (IS("cancelled"))
+        o->cancelled = number != 0;
+    else
+        return false;
+#undef IS
+    return true;
+}
+
+static int book(const struct booking *b, struct flagshm *fs, long n, struct flagshm_decision *d)
+{
+    struct flagshm_outcome outcome = b->outcome, started = {.event = FLAGSHM_STARTED};
+    char id[40], flag[FLAGSHM_NAME_MAX + 1];
+    int code = 0;
+
+    (void)snprintf(id, sizeof id, "user-%ld", n % b->ids);
+    if (b->flags > 0)
+        (void)snprintf(flag, sizeof flag, "%s%ld", b->flag, n % b->flags);
+    else
+        (void)snprintf(flag, sizeof flag, "%s", b->flag);
+    (void)flagshm_decide(fs, flag, id, d);
+    if (d->slot == FLAGSHM_NO_SLOT)
+        return 0;
+    if (b->is_started)
+        code = flagshm_record(fs, d, &started);
+    if (b->fail_every > 0 && n % b->fail_every == 0)
+        outcome.http_status = 500;
+    if (code == 0 && n < b->count - b->unfinished)
+        code = flagshm_record(fs, d, &outcome);
+    if (code == 0 && b->has_shadow)
+        code = flagshm_record_shadow(fs, d, &outcome, &outcome);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct booking b = {.is_started = true, .outcome = {.http_status = 200}};
+    struct flagshm_decision d;
+    struct flagshm fs;
+    char names[8][32] = {""};
+    long arms[8] = {0}, n;
+    int code, i;
+
+    if (argc < 3)
+        return 2;
+    b.flag = argv[1];
+    b.count = b.ids = atol(argv[2]);
+    for (i = 3; i < argc; i++)
+        if (!read_key(&b, argv[i])) {
+            (void)fprintf(stderr, "outcomes_book: %s?\n", argv[i]);
+            return 2;
+        }
+    code = flagshm_open(&fs, NULL);
+    for (n = 0; n < b.count && code == 0; n++) {
+        code = book(&b, &fs, n, &d);
+        if (code == 0 && d.slot != FLAGSHM_NO_SLOT) {
+            arms[d.arm % 8]++;
+            memcpy(names[d.arm % 8], d.arm_name, sizeof names[0]);
+        }
+        if (b.per_s > 0 && n % (b.per_s / 100 + 1) == 0) {
+            struct timespec pause = {0, (b.per_s / 100 + 1) * 1000000000 / b.per_s};
+            (void)nanosleep(&pause, NULL);
+        }
+    }
+    for (i = 0; i < 8; i++)
+        if (arms[i] != 0)
+            printf("%s %ld\n", names[i], arms[i]);
+    if (code != 0)
+        (void)fprintf(stderr, "outcomes_book: %s\n", strerror(-code));
+    flagshm_close(&fs);
+    return code == 0 ? 0 : 1;
+}
