@@ -63,9 +63,14 @@ class Server:
              "--socket", os.path.join(self.work, "sock")],
             stderr=self.log,
         )  # fmt: skip
-        with self.flags() as flags:
-            if not flags.wait(0, 20):
-                raise AssertionError("no table: " + open(os.path.join(self.work, "log")).read())
+        wait_until(self.has_table)
+
+    def has_table(self):
+        if self.process.poll() is not None:
+            with open(self.log.name, encoding="utf-8") as log:
+                raise AssertionError("the server has ended: " + log.read())
+        with self.flags() as flags:  # a handle tries again after a second only
+            return flags.open_error == 0 and os.path.exists(os.path.join(self.work, "sock"))
 
     def stop(self):
         if self.process is not None:

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import os
+import sys
 import unittest
 
 import flagshm
@@ -68,7 +69,8 @@ class Stubs(unittest.TestCase):
                     self.assertEqual(parameters_of(node), parameters_here(member), name)
                     compared += 1
         self.assertGreater(compared, 10)
-        self.assertEqual(parameters_of(self.members("Flags")["__new__"])[1:], parameters_here(flagshm.Flags))
+        if sys.version_info >= (3, 10):  # before, a class of C has no signature
+            self.assertEqual(parameters_of(self.members("Flags")["__new__"])[1:], parameters_here(flagshm.Flags))
 
     def test_a_decision_s_fields_are_the_constructor_s(self):
         named = [name for name, kind, _ in parameters_of(self.members("Decision")["__new__"]) if kind == "named"]
