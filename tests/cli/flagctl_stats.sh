@@ -95,3 +95,60 @@ kill -TERM "$watcher"
 wait "$watcher" || fail "stats --watch ended with $?"
 expect "split" "$(tail -n 1 "$work/watched" | jq -r '.flags[0].flag')"
 
+
+# ---- record ----
+
+id_of() { # FLAG ARM: an id that has it
+    seq -f 'user-%g' 1 200 | "$flagctl" assign "$1" | awk -v arm="$2" '$2 == arm {print $1; exit}'
+}
+case_ "record: later events are booked under the arm that the id has"
+for which in control variant; do
+    id=$(id_of split $which)
+    for event in thumbs-up thumbs-down thumbs-down retry support-contact; do
+        run 0 "$flagctl" record split "$id" --$event
+        expect_match "^split: ${event/-/_} of $id is booked under $which$" "$output"
+    done
+    run 0 "$flagctl" record split "$id" --custom 7 -o json
+    expect "true $which custom_7 SPLIT null" "$(field '"\(.booked) \(.arm) \(.event) \(.reason) \(.why)"')"
+    expect "1 2 1 1 0 1" "$(arm split $which '"\(.thumbs_up) \(.thumbs_down) \(.retry) \(.support_contact) \(.custom[0]) \(.custom[7])"')"
+done
+run 0 "$flagctl" stats split
+expect_match "^ +custom 7 +1 " "$output"
+run 0 "$flagctl" record split -d -- --odd-id
+expect_match "of --odd-id is booked" "$output"
+
+case_ "record: without the server too; a flag that books nothing says so, and that is no failure"
+stop_server
+run 0 "$flagctl" record split "$id" -u
+start_server
+expect 2 "$(arm split variant .thumbs_up)" # the segment was adopted: nothing is lost
+run 0 "$flagctl" record full anyone --retry
+expect_match "full: not booked: everyone gets the same arm.*variant" "$output"
+run 0 "$flagctl" record off anyone --retry -o json
+expect "false DISABLED" "$(field '"\(.booked) \(.reason)"')"
+
+case_ "record: what is wrong is said, with the mend and its exit code"
+run 2 "$flagctl" record split "$id"
+expect_match "one of: --thumbs-up" "$errors"
+run 2 "$flagctl" record split "$id" --retry --thumbs-up
+run 2 "$flagctl" record split "$id" --custom 8
+run 2 "$flagctl" record split "$id" --custom 0.5
+run 2 "$flagctl" record split '' --retry
+run 2 "$flagctl" record split "$(head -c 5000 /dev/zero | tr '\0' x)" --retry
+run 4 "$flagctl" record splitt "$id" --retry
+expect_match 'did you mean "split"' "$errors"
+if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
+    cp "$flagctl" "$work/flagctl"
+    run 5 setpriv --reuid=65534 --regid=65534 --clear-groups "$work/flagctl" record split "$id" --retry
+    expect_match "outcomes may not be written by this user" "$errors"
+    expect_match "join the group root, or run as root" "$errors"
+else
+    echo "skipped: another user's refusal needs root"
+fi
+segment=/dev/shm/flagshm.$instance.outcomes
+mv "$segment" "$segment.away"
+run 5 "$flagctl" record split "$id" --retry
+expect_match "there is no outcome segment|has just been made anew" "$errors"
+rm "$segment.away"
+wait_until "$flagctl" record split "$id" --retry # the server makes another one
+run 5 "$flagctl" record split "$id" --retry --instance nosuch
