@@ -2679,7 +2679,8 @@ FLAGSHM_COLD_ int flagshm_later_(const struct flagshm_booked_ *b, uint32_t event
  * the like are of finished calls; users, and calls that never end, are counted by STARTED). Later events may be booked with
  * the decision too, as long as its slot stands; flagshm_event does without it. Returns 0, also where the decision has no slot:
  * it was no SPLIT, or nobody watches the flag. Else nothing is booked:
- *   -ESTALE  the flag, its arms, share or salt have changed since, or the server has lost its memory of outcomes
+ *   -ESTALE  the slot is another flag's by now: the decision's flag, arms, share or salt changed, an hour ago at least; or the
+ *            server has lost its memory of outcomes
  *   -EACCES  no permission to write the segment: the process is not in the clients' group
  *   -ENOENT  there is no such segment: no server runs, or it could not make one
  *   -EINVAL  no decision of ours, or no such event
