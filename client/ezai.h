@@ -314,12 +314,11 @@ FLAGSHM_COLD_ int ezai_decide_(struct ezai *ai, const struct ezai_request *q, st
                                struct ezai_reply *reply, char **value)
 {
     struct flagshm_decision d;
-    int error = -ESTALE, tries;
+    int error, tries = 0;
 
-    for (tries = 0; error == -ESTALE && tries < 8; tries++) {
+    do { /* a value may be replaced between the decision and its copy */
         if (q->decision != NULL) {
             d = *q->decision;
-            tries = 8;
         } else if (ai->flags_ != NULL) {
             (void)flagshm_decide(ai->flags_, q->flag, q->id, &d);
         } else {
@@ -330,7 +329,7 @@ FLAGSHM_COLD_ int ezai_decide_(struct ezai *ai, const struct ezai_request *q, st
             d.slot = FLAGSHM_NO_SLOT;
         }
         error = ezai_value_(ai->flags_, &d, value);
-    }
+    } while (error == -ESTALE && q->decision == NULL && ++tries < 8);
     ezai_call_begin_(c, ai, q, &d, reply);
     if (error == 0)
         return 0;

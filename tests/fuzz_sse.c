@@ -101,7 +101,7 @@ static size_t run_file(const char *path)
         uint8_t was = data[i];
         data[i] = (uint8_t)(was ^ (1u << i % 8));
         (void)LLVMFuzzerTestOneInput(data, size);
-        data[i] = (uint8_t)"\n\r\"{}\\0"[i % 7];
+        data[i] = (uint8_t) "\n\r\"{}\\0"[i % 7];
         (void)LLVMFuzzerTestOneInput(data, size);
         data[i] = was;
     }
