@@ -21,7 +21,7 @@ extern const struct flagctl_command flagctl_list_command, flagctl_get_command, f
     flagctl_completion_command, flagctl_complete_command, flagctl_history_command, flagctl_diff_command,
     flagctl_doctor_command, flagctl_set_command, flagctl_restore_command, flagctl_kill_command,
     flagctl_unkill_command, flagctl_accept_command, flagctl_reload_command, flagctl_call_command,
-    flagctl_stats_command, flagctl_record_command;
+    flagctl_stats_command, flagctl_record_command, flagctl_top_command;
 
 /* In the order of --help, by groups. The first one is run where none is named. */
 /* clang-format off */
@@ -32,6 +32,7 @@ const struct flagctl_command *const flagctl_commands[] = {
     &flagctl_assign_command,
     &flagctl_watch_command,
     &flagctl_stats_command,
+    &flagctl_top_command,
     &flagctl_history_command,
     &flagctl_diff_command,
     &flagctl_doctor_command,

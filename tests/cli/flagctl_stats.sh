@@ -152,3 +152,142 @@ expect_match "there is no outcome segment|has just been made anew" "$errors"
 rm "$segment.away"
 wait_until "$flagctl" record split "$id" --retry # the server makes another one
 run 5 "$flagctl" record split "$id" --retry --instance nosuch
+
+# ---- top ----
+
+case_ "top: rates, errors, latency and tokens by arm, as JSON"
+"$build/tests/outcomes_book" split 1000000 ids=1000 per_s=500 latency_ms=300 input=10 output=20 fail_every=10 >/dev/null &
+booker=$!
+children+=("$booker")
+run 0 "$flagctl" top --count 3 --interval 0.5 -o json
+expect 3 "$(wc -l <<<"$output")"
+output=$(tail -n 1 <<<"$output")
+expect "control variant" "$(field '.flags[0].arms | map(.arm) | join(" ")')"
+expect "true split null false 3" "$(field '"\(.calls_per_s > 100 and .calls_per_s < 700) \(.flags[0].flag) \(.fault) \(.stale) \(.flags_without_slot)"')"
+expect true "$(field '.flags[0].arms | map(.tokens_per_call == 30 and .p50_ms > 280 and .p95_ms < 320 and .share_pct == 50) | all')"
+expect true "$(field '.flags[0] | .arms | (map(.minute_error_rate * .minute_calls) | add) / (map(.minute_calls) | add) | . > 0.05 and . < 0.15')"
+
+case_ "top: plain lines; sorted, filtered"
+run 0 "$flagctl" top --once --interval 0.3
+expect_match "^flagshm $instance .* calls/s, .* 2 flags book, 3 do not" "$output"
+expect_match "^FLAG +STAGE +ARM +SHARE +CALLS/S +ERRS +ERRS 1M +P50 +P95 +TOKENS" "$output"
+expect_match "^split +static-50pct +control +50 % +[0-9.]+ .* 2[89][0-9] ms +2[89][0-9] ms +30 " "$output"
+expect split "$(sed -n 3p <<<"$output" | cut -d' ' -f1)"
+run 0 "$flagctl" top --once --interval 0.3 --sort name --filter hre
+expect_match "^three .* control +20 %" "$output"
+expect_match "^ +c +40 %" "$output"
+expect 0 "$(grep -c '^split' <<<"$output" || :)"
+expect 0 "$(grep -c $'\x1b' <<<"$output" || :)"
+run 2 "$flagctl" top --interval 0
+run 2 "$flagctl" top --count 1.5
+run 2 "$flagctl" top --sort colour
+run 1 bash -c '"$0" top --once --interval 0.1 >/dev/full' "$flagctl"
+run 5 "$flagctl" top --once --instance nosuch
+if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
+    run 5 setpriv --reuid=65534 --regid=65534 --clear-groups "$work/flagctl" top --once
+    expect_match "may not be read by this user: join its group" "$errors"
+fi
+
+case_ "top: on a terminal, which is given back on every end"
+/usr/bin/python3 - "$flagctl" <<'PYTHON'
+import fcntl, os, pty, select, signal, struct, sys, termios, time
+def size(fd, rows, columns): fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+class Top:
+    def __init__(self, *options):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            size(0, 20, 100)
+            os.environ.update(TERM="xterm", LC_ALL="C.UTF-8")
+            os.environ.pop("NO_COLOR", None)
+            os.execv(sys.argv[1], [sys.argv[1], "top", "--interval", "0.2", *options])
+        self.text = b""
+    def read(self, wanted, since=0):
+        end = time.monotonic() + 10
+        while wanted not in self.text[since:]:
+            assert time.monotonic() < end, (wanted, self.text[-3000:])
+            if select.select([self.fd], [], [], 0.1)[0]:
+                try: self.text += os.read(self.fd, 65536)
+                except OSError: assert wanted in self.text[since:], (wanted, self.text[-3000:]); return
+    def press(self, keys):
+        at = len(self.text)
+        os.write(self.fd, keys)
+        return at
+    def end(self):
+        end = time.monotonic() + 10
+        while True:
+            assert time.monotonic() < end, "it does not end"
+            if select.select([self.fd], [], [], 0.1)[0]:
+                try:
+                    got = os.read(self.fd, 65536)
+                    if not got: break
+                    self.text += got
+                except OSError: break
+        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        assert code == 0, code
+        assert self.text.count(b"\x1b[?1049h") == 1 and self.text.count(b"\x1b[?1049l") == 1
+        assert self.text.rstrip().endswith(b"\x1b[?1049l") and b"\x1b[?25h" in self.text, self.text[-200:]
+top = Top()
+top.read(b"CALLS/S")
+top.read(b"split")
+top.read("\u2588".encode())
+top.read(b"\x1b[31m")
+before = termios.tcgetattr(top.fd)
+assert not before[3] & termios.ECHO and not before[3] & termios.ICANON
+at = top.press(b"/")
+top.read(b"filter: _", at)
+at = top.press(b"hre\r")
+top.read(b"filter: hre", at)
+at = len(top.text)
+top.read(b"three", at)
+top.read(b"three", len(top.text))
+assert b"split" not in top.text[-600:], top.text[-1200:]
+at = top.press(b"\x1b")
+top.read(b"split", at)
+at = top.press(b"n")
+top.read(b"now: name", at)
+at = top.press(b"p")
+top.read(b"PAUSED", at)
+at = top.press(b"\x1b[B\x1b[6~p")
+top.read(b"control", at)
+at = len(top.text)
+size(top.fd, 6, 40)
+time.sleep(0.5)
+os.kill(top.pid, signal.SIGWINCH)
+top.read(b"\x1b[K\x1b[J", at)
+at = len(top.text)
+top.read(b"\x1b[J", at)
+at = len(top.text)
+top.read(b"\x1b[J", at)
+frame = top.text[at:].split(b"\x1b[H")[-1]
+assert frame.count(b"\r\n") <= 5, frame
+top.press(b"q")
+top.end()
+after = None
+for how in b"\x03", signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT:
+    top = Top()
+    top.read(b"q quit")
+    if isinstance(how, bytes): top.press(how)
+    else: os.kill(top.pid, how)
+    top.end()
+print("screen: 6 ends")
+PYTHON
+
+case_ "top: a flag that is new appears, an edit goes on, and so does a segment that is made anew"
+"$flagctl" top --interval 0.2 -o json >"$work/top" &
+topper=$!
+children+=("$topper")
+wait_until grep -q split "$work/top"
+sed -i 's/"none": {/"fresh": {"control": "a", "variant": "b", "rollout_pct": 50}, "none": {/; s/"rollout_pct": 80/"rollout_pct": 70/' "$file"
+wait_until grep -q '"flag":"fresh"' "$work/top"
+wait_until grep -q '"static-70pct"' "$work/top"
+kill "$booker"
+wait "$booker" || :
+before=$(tail -n 1 "$work/top" | jq '.flags[] | select(.flag == "split").generation')
+truncate -s 8192 "$segment" # as a member of the clients' group could
+is_anew() { tail -n 2 "$work/top" | head -n 1 | jq -e ".fault == null and ([.flags[] | select(.flag == \"split\").generation > $before] | all)"; }
+wait_until is_anew
+book split 100 >/dev/null
+has_moved() { grep '"finished":[1-9]' "$work/top" | jq -e "[.flags[] | select(.flag == \"split\" and .generation > $before) | .arms[].finished] | add == 100"; }
+wait_until has_moved
+kill -TERM "$topper"
+wait "$topper" || fail "top ended with $?"
