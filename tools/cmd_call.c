@@ -68,14 +68,24 @@ static int prompt_read(struct calls *calls, char **prompt)
     const char *text = flagctl_option(calls->ctl, "prompt");
     struct flagshm_error error;
     size_t bytes = 0;
+    char *input;
 
     if (text == NULL)
         return flagctl_fail(calls->ctl, FLAGCTL_USAGE,
                             "call needs --prompt TEXT (\"-\": from standard input)");
-    *prompt = strcmp(text, "-") == 0 ? flagctl_text_read("-", &bytes, &error) : strdup(text);
+    if (strcmp(text, "-") != 0) {
+        *prompt = strdup(text);
+    } else {
+        input = flagctl_text_read("-", &bytes, &error);
+        if (input == NULL)
+            return flagctl_fail(calls->ctl, FLAGCTL_FAILED, "%s", error.text);
+        *prompt = memchr(input, '\0', bytes) == NULL ? strndup(input, bytes) : NULL;
+        free(input);
+        if (*prompt == NULL)
+            return flagctl_fail(calls->ctl, FLAGCTL_FAILED, "standard input holds a NUL, which is no text");
+    }
     if (*prompt == NULL)
-        return flagctl_fail(calls->ctl, FLAGCTL_FAILED, "%s",
-                            strcmp(text, "-") == 0 ? error.text : "out of memory");
+        return flagctl_fail(calls->ctl, FLAGCTL_FAILED, "out of memory");
     return FLAGCTL_OK;
 }
 

@@ -135,6 +135,32 @@ is true '.has_ttft and .ttft_ms >= 900 and .taken == (.text | utf8bytelength)'
 ask 0 --model gw-slow-first-byte u
 is false .has_ttft
 
+case_ "installed, it serves programs by pkg-config and by find_package; its page names what it defines"
+cmake --install "$build" --prefix "$work/prefix" >"$work/install.log" || fail "$(cat "$work/install.log")"
+flags=$(PKG_CONFIG_PATH="$work/prefix/share/pkgconfig" pkg-config --cflags --libs flagshm-ezai)
+# shellcheck disable=SC2086
+cc -std=c11 "$work/opening.c" $flags -o "$work/by_pkg_config"
+mkdir "$work/consumer"
+cp "$work/opening.c" "$work/consumer"
+cat >"$work/consumer/CMakeLists.txt" <<'CMAKE'
+cmake_minimum_required(VERSION 3.20)
+project(consumer C)
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_C_EXTENSIONS OFF)
+find_package(flagshm CONFIG REQUIRED COMPONENTS ezai)
+add_executable(opening opening.c)
+target_link_libraries(opening PRIVATE flagshm::ezai)
+CMAKE
+{ cmake -S "$work/consumer" -B "$work/consumer/build" -DCMAKE_PREFIX_PATH="$work/prefix" && cmake --build "$work/consumer/build"; } \
+    >"$work/install.log" 2>&1 || fail "$(tail -n 20 "$work/install.log")"
+for program in "$work/by_pkg_config" "$work/consumer/build/opening"; do
+    expect_match '^control \(claude-haiku-4-5\): Summary' "$("$program" user-1)"
+done
+cat "$source_dir"/client/ezai.h "$source_dir"/client/ezai/*.h | tr '\n' ' ' | grep -oE '\bezai_[a-z_]*[a-z]\([^(){};]*\) \{' | sed 's/(.*//' | sort -u >"$work/defined"
+sed -n '/^# SYNOPSIS/,/^# DESCRIPTION/p' "$source_dir/client/man/ezai.3.scd" | grep -oE 'ezai_[a-z_]+\(' | tr -d '(' | sort -u >"$work/named"
+expect "$(cat "$work/defined")" "$(cat "$work/named")" "functions of ezai.h and ezai(3)"
+mandoc -Tlint -W error "$build/man/ezai.3" || fail "ezai(3) is not sound"
+
 case_ "time: hanging, slow and silent ends, the deadline, and the caller who has enough"
 begin=$EPOCHREALTIME
 took() { # MAXIMUM: milliseconds since $begin; begins anew

@@ -89,6 +89,9 @@ gateway_forget
 run 0 "$flagctl" call f u -p - --system S --max-tokens 5 <<<"from standard input"
 expect "from standard input" "$(jq -r '.request.messages[0].content' "$gateway_log" | head -n 1)"
 expect "S 5" "$(jq -r '.request | "\(.system) \(.max_tokens)"' "$gateway_log")"
+printf 'a\0b' >"$work/nul"
+run 1 "$flagctl" call f u -p - <"$work/nul"
+expect_match "holds a NUL" "$errors"
 run 1 "$flagctl" call none u -p x
 expect_match "give --fallback MODEL" "$errors"
 run 0 "$flagctl" call none u -p x --fallback other
