@@ -10,6 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct flagshm_plan;
+struct flagshm_guards;
+
 #define FLAGSHM_MPCT_FULL    100000u       /* 100 % */
 #define FLAGSHM_VALUE_MAX    (64u * 1024u) /* bytes of an arm's value, white space taken out */
 #define FLAGSHM_MODEL_MAX    127u          /* bytes; the client's field is 128 with its NUL */
@@ -49,6 +52,10 @@ struct flagshm_flag {
     uint32_t rollout_mpct; /* what the file says: the share, or the cap beside a plan */
     bool has_rollout;      /* a "rollout" object stands there and is sound */
     bool has_guardrails;
+    /* server/plan.h, with the file's defaults and ours filled in; of a flag without "rollout" it has no steps, and flags may share
+     * it. NULL: broken, or several variants, which nobody guards. guards->count is 0 where "guardrails": [] refuses. */
+    const struct flagshm_plan *plan;
+    const struct flagshm_guards *guards;
     bool on_stale_control;    /* "on_stale": "control", or its default for a guarded rollout below 100 % */
     struct flagshm_arm *arms; /* arm_count of them; [0] is control; NULL where the entry is broken */
     uint32_t arm_count;

@@ -25,13 +25,15 @@ static void read_flags(struct flagshm_reader *r, struct flagshm_spot value, void
 static void read_default_rollout(struct flagshm_reader *r, struct flagshm_spot value, void *into)
 {
     (void)into;
-    flagshm_reader_rollout(r, value, true);
+    r->default_rollout.is_default = true;
+    flagshm_reader_rollout(r, value, &r->default_rollout);
 }
 
 static void read_default_guardrails(struct flagshm_reader *r, struct flagshm_spot value, void *into)
 {
     (void)into;
-    flagshm_reader_guardrails(r, value);
+    r->has_default_guards = true;
+    flagshm_reader_guardrails(r, value, &r->default_guards);
 }
 
 static void read_defaults(struct flagshm_reader *r, struct flagshm_spot value, void *into)
@@ -279,8 +281,11 @@ static void keep_defaults(struct flagshm_reader *r, struct flagshm_spot defaults
 
     if (is_second(r, defaults) || has_duplicate_inside(r, defaults, &duplicate))
         file->defaults_broken = true;
-    if (file->defaults_broken)
+    if (file->defaults_broken) {
+        memset(&r->default_rollout, 0, sizeof r->default_rollout);
+        r->has_default_guards = false;
         return;
+    }
     file->defaults_text = flagshm_spot_text(r, defaults);
     file->defaults_bytes = flagshm_spot_bytes(r, defaults);
 }

@@ -21,6 +21,7 @@ struct flagshm_flagfile_entry {
     /* Whole where !broken; where broken only name, text, offset and the two spans are set. */
     struct flagshm_flag flag;
     bool broken;
+    bool is_warned;     /* a warning was told of it */
     bool says_disabled; /* a sound `"enabled": false` stands in the entry (also where it is broken) */
     bool says_rollout;  /* a sound rollout_pct stands in the entry (also where it is broken) */
     size_t key_offset;  /* where its key begins in the file, with the quote */

@@ -11,7 +11,7 @@
  *   that. Where not, the rest has a fault.
  * So the text is sound where the rest is, and what the rest means is what the text means without the
  * members that were cut out. What flags can only be together (their number, names, salts) is looked at for
- * all of them. Any fault, even a warning, and anything that is not plain: the whole text is read, so that
+ * all of them; the file's defaults, which their plans hang on, must be what they were. Any fault, even a warning, and anything that is not plain: the whole text is read, so that
  * faults are told in one way only. */
 #include "server/flagfile_internal.h"
 #include "server/json_scan_internal.h"
@@ -29,6 +29,8 @@ struct flagshm_flagfile_base {
     size_t count;
     const char *text;
     size_t bytes;
+    const char *defaults_text;
+    size_t defaults_bytes;
 };
 
 struct changed {
@@ -74,8 +76,14 @@ static struct flagshm_flagfile_base *base_of(struct flagshm_flagfile *before)
     base = malloc(sizeof *base);
     if (base == NULL)
         return NULL;
-    *base = (struct flagshm_flagfile_base){
-        1, before->arena, before->entries, before->count, before->text, before->text_bytes};
+    *base = (struct flagshm_flagfile_base){1,
+                                           before->arena,
+                                           before->entries,
+                                           before->count,
+                                           before->text,
+                                           before->text_bytes,
+                                           before->defaults_text,
+                                           before->defaults_bytes};
     memset(&before->arena, 0, sizeof before->arena);
     before->base = base;
     return base;
@@ -134,10 +142,10 @@ static size_t member_bytes(const struct flagshm_flagfile_entry *entry)
     return entry->flag.offset + entry->flag.text_bytes - entry->key_offset;
 }
 
-/* What must be told of it again, or what hangs on the rest of the file, is read anew. */
+/* What must be told of it again is read anew. */
 static bool may_be_taken(const struct flagshm_flagfile_entry *entry)
 {
-    return !entry->broken && !entry->is_held && !entry->flag.has_rollout;
+    return !entry->broken && !entry->is_held && !entry->is_warned;
 }
 
 /* The member at `at`, as it stands in the base at `from` or soon behind; or NULL. */
@@ -316,6 +324,17 @@ static bool are_salts_own(struct edit *e)
 
 /* ---- the whole ---- */
 
+/* A flag's plan and guardrails hang on them: with others, no flag is what it was. */
+static bool has_same_defaults(const struct edit *e, const struct flagshm_flagfile *rest)
+{
+    const struct flagshm_flagfile_base *base = e->base;
+
+    if (rest->defaults_text == NULL || base->defaults_text == NULL)
+        return rest->defaults_text == base->defaults_text;
+    return rest->defaults_bytes == base->defaults_bytes &&
+           memcmp(rest->defaults_text, base->defaults_text, base->defaults_bytes) == 0;
+}
+
 /* The rest is read into the file itself, so that what it keeps lies in the file's arena. */
 static bool read_rest(struct edit *e)
 {
@@ -323,8 +342,8 @@ static bool read_rest(struct edit *e)
     struct flagshm_flagfile rest;
     struct flagshm_diags diags = {0};
     bool is_good = flagshm_flagfile_parse(&rest, e->rest, e->rest_bytes, &any_number, &diags) == 0 &&
-                   diags.errors == 0 && diags.warnings == 0 && rest.is_usable && take_rest(e, &rest) &&
-                   are_salts_own(e);
+                   diags.errors == 0 && diags.warnings == 0 && rest.is_usable &&
+                   has_same_defaults(e, &rest) && take_rest(e, &rest) && are_salts_own(e);
 
     flagshm_diags_free(&diags);
     if (!is_good) {

@@ -7,6 +7,9 @@
 struct reading {
     struct flagshm_flagfile_entry *entry;
     struct flagshm_spot control, variant, variants, force, rollout, expires, on_stale;
+    struct flagshm_rollout_text rollout_text;
+    struct flagshm_guards guards;
+    bool has_guards; /* "guardrails" stands there */
     bool is_on_stale_control;
 };
 
@@ -61,13 +64,18 @@ static void read_enabled(struct flagshm_reader *r, struct flagshm_spot value, vo
 
 static void read_rollout(struct flagshm_reader *r, struct flagshm_spot value, void *into)
 {
-    ((struct reading *)into)->rollout = value;
-    flagshm_reader_rollout(r, value, false);
+    struct reading *reading = into;
+
+    reading->rollout = value;
+    flagshm_reader_rollout(r, value, &reading->rollout_text);
 }
 
 static void read_guardrails(struct flagshm_reader *r, struct flagshm_spot value, void *into)
 {
-    flagshm_reader_guardrails(r, value);
+    struct reading *reading = into;
+
+    reading->has_guards = true;
+    flagshm_reader_guardrails(r, value, &reading->guards);
     flag_of(into)->has_guardrails = cJSON_IsString(value.node) || value.node->child != NULL;
 }
 
@@ -236,13 +244,42 @@ static void keep_arms(struct flagshm_reader *r, struct flagshm_flag *flag)
     flag->arms = kept;
 }
 
+/* Those of all flags that say nothing of their own. */
+static struct flagshm_guards *plain_guards(struct flagshm_reader *r)
+{
+    if (!r->plain_guards)
+        r->plain_guards = flagshm_arena_take(&r->file->arena, sizeof *r->plain_guards);
+    else
+        return r->plain_guards;
+    if (r->plain_guards && r->has_default_guards)
+        *r->plain_guards = r->default_guards;
+    else if (r->plain_guards)
+        flagshm_guards_default(r->plain_guards);
+    return r->plain_guards;
+}
+
+static void give_guards(struct flagshm_reader *r, const struct reading *reading, struct flagshm_flag *flag)
+{
+    struct flagshm_guards *guards;
+
+    if (reading->has_guards) {
+        guards = flagshm_arena_take(&r->file->arena, sizeof *guards);
+        if (guards)
+            *guards = reading->guards;
+    } else {
+        guards = plain_guards(r);
+    }
+    flag->guards = guards;
+    r->no_memory = r->no_memory || !guards;
+}
+
 void flagshm_reader_flag(struct flagshm_reader *r, struct flagshm_spot value,
                          struct flagshm_flagfile_entry *entry)
 {
     struct flagshm_arm arms[FLAGSHM_ARMS_MAX];
     struct reading reading = {.entry = entry};
     struct flagshm_flag *flag = &entry->flag;
-    size_t before = r->diags->errors;
+    size_t before = r->diags->errors, warnings = r->diags->warnings;
     char what[80];
 
     flag->name_bytes = strlen(value.node->string);
@@ -274,6 +311,11 @@ void flagshm_reader_flag(struct flagshm_reader *r, struct flagshm_spot value,
         return;
     }
     keep_arms(r, flag);
+    if (flag->arm_count == 2) {
+        flagshm_reader_give_plan(r, flag->has_rollout ? &reading.rollout_text : NULL, flag);
+        give_guards(r, &reading, flag);
+    }
+    entry->is_warned = r->diags->warnings != warnings || flag->has_rollout;
     if (flag->has_rollout)
         flagshm_reader_key_warning(
             r, reading.rollout,

@@ -1,57 +1,60 @@
 /* flagfile_guard: "guardrails": what is watched while a share rises, and from where on it holds or rolls
- * back. Only the shape is judged here.
+ * back.
  *
  * What a limit means hangs on what its kind counts: a bad share of calls (0...1), milliseconds, or tokens.
  */
 #include "server/flagfile_internal.h"
 
+#include <stdio.h>
 #include <string.h>
 
-#define GUARDRAILS_MAX 8
-#define RATIO_MAX      1000
-#define CUSTOM_MAX     7 /* index of a custom event */
-#define MS_MAX         3600000
-#define TOKENS_MAX     1000000000
-#define SUM_SLACK      1e-9 /* weights like .4 + .2 + .2 + .2 are not exact in binary */
+#define RATIO_MAX  1000
+#define CUSTOM_MAX 7 /* index of a custom event */
+#define MS_MAX     3600000
+#define TOKENS_MAX 1000000000
+#define WEIGHT_MIN 0.001 /* the least that may be said */
+#define SUM_SLACK  1e-9  /* weights like .4 + .2 + .2 + .2 are not exact in binary */
 
 enum unit { UNIT_SHARE, UNIT_MS, UNIT_TOKENS };
 
 static const struct kind {
-    const char *name;
     enum unit unit;
     bool is_good_share; /* shown as the share that is good, so it may "drop" */
-} kinds[] = {
-    {"error_rate", UNIT_SHARE, false},      {"json_valid", UNIT_SHARE, true},
-    {"latency_p95", UNIT_MS, false},        {"tokens_total", UNIT_TOKENS, false},
-    {"tokens_out", UNIT_TOKENS, false},     {"lost", UNIT_SHARE, false},
-    {"schema_valid", UNIT_SHARE, true},     {"tool_valid", UNIT_SHARE, true},
-    {"refusal", UNIT_SHARE, false},         {"truncated", UNIT_SHARE, false},
-    {"empty", UNIT_SHARE, false},           {"ttft_p95", UNIT_MS, false},
-    {"thumbs_down", UNIT_SHARE, false},     {"retry", UNIT_SHARE, false},
-    {"support_contact", UNIT_SHARE, false}, {"custom", UNIT_SHARE, true},
+} kinds[FLAGSHM_GUARD_KINDS] = {
+    [FLAGSHM_GUARD_JSON_VALID] = {UNIT_SHARE, true},     [FLAGSHM_GUARD_LATENCY_P95] = {UNIT_MS, false},
+    [FLAGSHM_GUARD_TOKENS_TOTAL] = {UNIT_TOKENS, false}, [FLAGSHM_GUARD_TOKENS_OUT] = {UNIT_TOKENS, false},
+    [FLAGSHM_GUARD_SCHEMA_VALID] = {UNIT_SHARE, true},   [FLAGSHM_GUARD_TOOL_VALID] = {UNIT_SHARE, true},
+    [FLAGSHM_GUARD_TTFT_P95] = {UNIT_MS, false},         [FLAGSHM_GUARD_CUSTOM] = {UNIT_SHARE, true},
 };
 
-#define KIND_COUNT (sizeof kinds / sizeof kinds[0])
-#define CUSTOM     (KIND_COUNT - 1)
+#define KIND_COUNT ((size_t)FLAGSHM_GUARD_KINDS)
+#define CUSTOM     ((size_t)FLAGSHM_GUARD_CUSTOM)
+
+static const char *name_of(const struct kind *kind)
+{
+    return flagshm_guard_kind_name((enum flagshm_guard_kind)(kind - kinds));
+}
 
 static void kind_names(const char *names[KIND_COUNT + 1])
 {
     size_t i;
 
     for (i = 0; i < KIND_COUNT; i++)
-        names[i] = kinds[i].name;
+        names[i] = flagshm_guard_kind_name((enum flagshm_guard_kind)i);
     names[i] = NULL;
 }
 
-bool flagshm_reader_guardrail_kind(struct flagshm_reader *r, struct flagshm_spot spot)
+bool flagshm_reader_guardrail_kind(struct flagshm_reader *r, struct flagshm_spot spot, size_t *kind)
 {
     const char *names[KIND_COUNT + 1];
     size_t i;
 
     kind_names(names);
     for (i = 0; i < KIND_COUNT; i++)
-        if (strcmp(names[i], spot.node->string) == 0)
+        if (strcmp(names[i], spot.node->string) == 0) {
+            *kind = i;
             return true;
+        }
     flagshm_reader_unknown(r, spot, names, "guardrail");
     return false;
 }
@@ -60,6 +63,8 @@ bool flagshm_reader_guardrail_kind(struct flagshm_reader *r, struct flagshm_spot
 
 struct limit {
     struct flagshm_spot ratio, delta, delta_ms, min_delta, min_delta_ms, drop, max, max_ms;
+    struct flagshm_limit said;
+    uint64_t over_ns, min_users;
 };
 
 static double delta_max(enum unit unit)
@@ -69,10 +74,10 @@ static double delta_max(enum unit unit)
 
 static void read_ratio(struct flagshm_reader *r, struct flagshm_spot value, void *into)
 {
-    double number;
+    struct limit *limit = into;
 
-    ((struct limit *)into)->ratio = value;
-    flagshm_reader_number(r, value, "ratio", 1.01, RATIO_MAX, &number);
+    limit->ratio = value;
+    flagshm_reader_number(r, value, "ratio", 1.01, RATIO_MAX, &limit->said.ratio);
 }
 
 static void read_delta(struct flagshm_reader *r, struct flagshm_spot value, void *into)
@@ -101,10 +106,10 @@ static void read_min_delta_ms(struct flagshm_reader *r, struct flagshm_spot valu
 
 static void read_drop(struct flagshm_reader *r, struct flagshm_spot value, void *into)
 {
-    double number;
+    struct limit *limit = into;
 
-    ((struct limit *)into)->drop = value;
-    flagshm_reader_number(r, value, "drop", 0, 1, &number);
+    limit->drop = value;
+    flagshm_reader_number(r, value, "drop", 0, 1, &limit->said.drop);
 }
 
 static void read_max(struct flagshm_reader *r, struct flagshm_spot value, void *into)
@@ -121,40 +126,37 @@ static void read_max_ms(struct flagshm_reader *r, struct flagshm_spot value, voi
 
 static void read_over(struct flagshm_reader *r, struct flagshm_spot value, void *into)
 {
-    (void)into;
-    flagshm_reader_duration(r, value, "over");
+    flagshm_reader_duration(r, value, "over", &((struct limit *)into)->over_ns);
 }
 
 static void read_users(struct flagshm_reader *r, struct flagshm_spot value, void *into)
 {
-    uint64_t number;
-
-    (void)into;
-    flagshm_reader_whole(r, value, "min_users", 1, 1000000000, &number);
+    flagshm_reader_whole(r, value, "min_users", 1, 1000000000, &((struct limit *)into)->min_users);
 }
 
 /* An amount in the unit that its kind is counted in. */
-static void judge_amount(struct flagshm_reader *r, struct flagshm_spot value, const struct kind *kind)
+static void read_amount(struct flagshm_reader *r, struct flagshm_spot value, const struct kind *kind,
+                        double *amount)
 {
     const char *key = value.node ? value.node->string : "";
     size_t length = strlen(key);
     bool says_ms = length > 3 && strcmp(key + length - 3, "_ms") == 0;
-    double number;
 
     if (!value.node)
         return;
     if (kind->unit == UNIT_MS && !says_ms)
         flagshm_reader_key_error(r, value,
                                  "\"%s\" has no unit here: %s is judged in milliseconds, write \"%s_ms\"",
-                                 key, kind->name, key);
+                                 key, name_of(kind), key);
     else if (kind->unit != UNIT_MS && says_ms)
-        flagshm_reader_key_error(r, value, "\"%s\" counts milliseconds, %s does not", key, kind->name);
+        flagshm_reader_key_error(r, value, "\"%s\" counts milliseconds, %s does not", key, name_of(kind));
     else
-        flagshm_reader_number(r, value, key, 0, delta_max(kind->unit), &number);
+        flagshm_reader_number(r, value, key, 0, delta_max(kind->unit), amount);
 }
 
 /* "rollback" or "hold": how far the variant must be off. */
-static void read_limit(struct flagshm_reader *r, struct flagshm_spot value, const struct kind *kind)
+static void read_limit(struct flagshm_reader *r, struct flagshm_spot value, const struct kind *kind,
+                       struct flagshm_limit *into)
 {
     static const struct flagshm_key keys[] = {
         {"ratio", read_ratio},
@@ -170,13 +172,14 @@ static void read_limit(struct flagshm_reader *r, struct flagshm_spot value, cons
     flagshm_reader_object(r, value, value.node->string, keys, &limit);
     if (!cJSON_IsObject(value.node))
         return;
-    judge_amount(r, limit.delta, kind);
-    judge_amount(r, limit.delta_ms, kind);
-    judge_amount(r, limit.min_delta, kind);
-    judge_amount(r, limit.min_delta_ms, kind);
+    read_amount(r, limit.delta, kind, &limit.said.delta);
+    read_amount(r, limit.delta_ms, kind, &limit.said.delta);
+    read_amount(r, limit.min_delta, kind, &limit.said.min_delta);
+    read_amount(r, limit.min_delta_ms, kind, &limit.said.min_delta);
+    *into = limit.said;
     if (limit.drop.node && !kind->is_good_share)
         flagshm_reader_key_error(r, limit.drop, "%s cannot drop: it counts what is bad (use \"delta\")",
-                                 kind->name);
+                                 name_of(kind));
     if (limit.ratio.node)
         return;
     if (limit.min_delta.node || limit.min_delta_ms.node)
@@ -188,7 +191,8 @@ static void read_limit(struct flagshm_reader *r, struct flagshm_spot value, cons
 }
 
 /* What is too much whatever the control does. */
-static void read_absolute(struct flagshm_reader *r, struct flagshm_spot value, const struct kind *kind)
+static void read_absolute(struct flagshm_reader *r, struct flagshm_spot value, const struct kind *kind,
+                          struct flagshm_guardrail *into)
 {
     static const struct flagshm_key keys[] = {{"max", read_max},
                                               {"max_ms", read_max_ms},
@@ -200,8 +204,13 @@ static void read_absolute(struct flagshm_reader *r, struct flagshm_spot value, c
     flagshm_reader_object(r, value, "absolute", keys, &limit);
     if (!cJSON_IsObject(value.node))
         return;
-    judge_amount(r, limit.max, kind);
-    judge_amount(r, limit.max_ms, kind);
+    into->has_absolute = true;
+    if (limit.over_ns > 0)
+        into->absolute_over_ns = limit.over_ns;
+    if (limit.min_users > 0)
+        into->absolute_min_users = (uint32_t)limit.min_users;
+    read_amount(r, limit.max, kind, &into->absolute_max);
+    read_amount(r, limit.max_ms, kind, &into->absolute_max);
     if (!limit.max.node && !limit.max_ms.node)
         flagshm_reader_key_error(r, value, "\"%s\" is missing in absolute",
                                  kind->unit == UNIT_MS ? "max_ms" : "max");
@@ -213,6 +222,7 @@ struct guardrail {
     struct flagshm_spot kind, rollback, hold, absolute, name, index;
     uint64_t custom_index;
     double weight;
+    size_t mode;
     bool has_sound_index;
 };
 
@@ -243,15 +253,13 @@ static void read_absolute_spot(struct flagshm_reader *r, struct flagshm_spot val
 static void read_mode(struct flagshm_reader *r, struct flagshm_spot value, void *into)
 {
     static const char *const modes[] = {"observe", "guard", NULL};
-    size_t index;
 
-    (void)into;
-    flagshm_reader_word(r, value, "mode", modes, &index);
+    flagshm_reader_word(r, value, "mode", modes, &((struct guardrail *)into)->mode);
 }
 
 static void read_weight(struct flagshm_reader *r, struct flagshm_spot value, void *into)
 {
-    flagshm_reader_number(r, value, "weight", 0.001, 1, &((struct guardrail *)into)->weight);
+    flagshm_reader_number(r, value, "weight", WEIGHT_MIN, 1, &((struct guardrail *)into)->weight);
 }
 
 static void read_name(struct flagshm_reader *r, struct flagshm_spot value, void *into)
@@ -310,13 +318,39 @@ static void judge_once(struct flagshm_reader *r, const struct guardrail *guardra
                              (unsigned)guardrail->custom_index);
     else if (*mark)
         flagshm_reader_error(r, guardrail->kind, "%s is watched by another guardrail of this list already",
-                             kinds[kind].name);
+                             name_of(&kinds[kind]));
     *mark = true;
 }
 
-static void read_guardrail(struct flagshm_reader *r, struct flagshm_spot spot, struct seen *seen)
+/* The limits that are said, and those of its kind where nothing is said. */
+static void keep_guardrail(struct flagshm_reader *r, const struct guardrail *said, size_t number,
+                           struct flagshm_guards *guards)
 {
-    struct guardrail guardrail = {.weight = 0};
+    const struct kind *kind = &kinds[number];
+    struct flagshm_guardrail *kept = &guards->list[guards->count++];
+
+    *kept = flagshm_guardrail_default((enum flagshm_guard_kind)number);
+    if (said->rollback.node) {
+        kept->has_rollback = true;
+        read_limit(r, said->rollback, kind, &kept->rollback);
+    }
+    if (said->hold.node) {
+        kept->has_hold = true;
+        read_limit(r, said->hold, kind, &kept->hold);
+    }
+    if (said->absolute.node)
+        read_absolute(r, said->absolute, kind, kept);
+    kept->is_observed = said->mode == 0;
+    kept->weight = said->weight;
+    kept->custom_index = (uint8_t)said->custom_index;
+    if (number == CUSTOM && said->name.node && cJSON_IsString(said->name.node))
+        snprintf(kept->name, sizeof kept->name, "%s", said->name.node->valuestring);
+}
+
+static void read_guardrail(struct flagshm_reader *r, struct flagshm_spot spot, struct seen *seen,
+                           struct flagshm_guards *guards)
+{
+    struct guardrail guardrail = {.mode = 1};
     const char *names[KIND_COUNT + 1];
     size_t kind;
 
@@ -333,34 +367,57 @@ static void read_guardrail(struct flagshm_reader *r, struct flagshm_spot spot, s
         return; /* what its limits may be is not known */
     judge_custom(r, spot, &guardrail, kind == CUSTOM);
     judge_once(r, &guardrail, kind, seen);
-    if (guardrail.rollback.node)
-        read_limit(r, guardrail.rollback, &kinds[kind]);
-    if (guardrail.hold.node)
-        read_limit(r, guardrail.hold, &kinds[kind]);
-    if (guardrail.absolute.node)
-        read_absolute(r, guardrail.absolute, &kinds[kind]);
+    keep_guardrail(r, &guardrail, kind, guards);
 }
 
-void flagshm_reader_guardrails(struct flagshm_reader *r, struct flagshm_spot value)
+/* What the weights that are said leave is shared evenly by the others that roll back: one without any could never do so. */
+static void share_weights(struct flagshm_reader *r, struct flagshm_spot list, double said,
+                          struct flagshm_guards *guards)
+{
+    const struct flagshm_guardrail *poor = NULL;
+    uint32_t count = 0, i;
+
+    for (i = 0; i < guards->count; i++)
+        if (guards->list[i].has_rollback && guards->list[i].weight <= 0) {
+            poor = poor ? poor : &guards->list[i];
+            count++;
+        }
+    if (said > 1 + SUM_SLACK)
+        flagshm_reader_error(r, list, "the weights of all guardrails must not exceed 1, got %.6g", said);
+    else if (poor && (1 - said) / count < WEIGHT_MIN)
+        flagshm_reader_error(r, list,
+                             "the weights of the other guardrails leave nothing for %s, so it could never "
+                             "roll back: give it one "
+                             "of its own, and lower the others",
+                             flagshm_guard_kind_name(poor->kind));
+    for (i = 0; i < guards->count; i++)
+        if (guards->list[i].has_rollback && guards->list[i].weight <= 0)
+            guards->list[i].weight = (1 - said) / count;
+}
+
+void flagshm_reader_guardrails(struct flagshm_reader *r, struct flagshm_spot value,
+                               struct flagshm_guards *guards)
 {
     struct seen seen = {.weights = 0};
     struct flagshm_spot spot;
     int count;
 
-    if (cJSON_IsString(value.node) && strcmp(value.node->valuestring, "default") == 0)
+    memset(guards, 0, sizeof *guards);
+    if (cJSON_IsString(value.node) && strcmp(value.node->valuestring, "default") == 0) {
+        flagshm_guards_default(guards);
         return;
+    }
     if (!cJSON_IsArray(value.node)) {
         flagshm_reader_mismatch(r, value, "guardrails", "\"default\" or a list");
         return;
     }
     count = cJSON_GetArraySize(value.node);
-    if (count > GUARDRAILS_MAX) {
-        flagshm_reader_error(r, value, "guardrails may list at most %d, got %d", GUARDRAILS_MAX, count);
+    if (count > (int)FLAGSHM_GUARDRAILS_MAX) {
+        flagshm_reader_error(r, value, "guardrails may list at most %u, got %d", FLAGSHM_GUARDRAILS_MAX,
+                             count);
         return;
     }
     for (spot = flagshm_spot_child(r, value); spot.node; spot = flagshm_spot_next(r, spot))
-        read_guardrail(r, spot, &seen);
-    if (seen.weights > 1 + SUM_SLACK)
-        flagshm_reader_error(r, value, "the weights of all guardrails must not exceed 1, got %.6g",
-                             seen.weights);
+        read_guardrail(r, spot, &seen, guards);
+    share_weights(r, value, seen.weights, guards);
 }

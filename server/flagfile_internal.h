@@ -12,11 +12,21 @@
 #include "server/flagfile.h"
 #include "server/json_scan.h"
 #include "server/name_set.h"
+#include "server/plan.h"
 
 #include <cjson/cJSON.h>
 
 /* A last good text names flags in its comment, behind these words. */
 #define FLAGSHM_HELD_COMMENT "deletions that wait to be accepted: "
+
+/* What a "rollout" object says; what it does not say is left at 0. */
+struct flagshm_rollout_text {
+    struct flagshm_plan plan; /* a step that says none has a hold_ns and min_users of 0 */
+    uint32_t says;            /* bits, a key each: flagfile_plan.c's */
+    uint64_t hold_ns, preset_hold_ns;
+    uint32_t min_users;
+    bool is_default; /* it stands in the file's "defaults" */
+};
 
 struct flagshm_reader {
     struct flagshm_flagfile *file;
@@ -25,6 +35,13 @@ struct flagshm_reader {
     struct flagshm_arena scratch; /* forgotten when the file is read */
     struct flagshm_diags *diags;
     bool no_memory;
+    /* The file's "defaults", which are read before the flags; nothing where they are absent or broken. */
+    struct flagshm_rollout_text default_rollout;
+    struct flagshm_guards default_guards;
+    bool has_default_guards;
+    /* What flags share that say nothing of their own; in the file's arena; NULL: not made yet. */
+    struct flagshm_plan *plain_plan;
+    struct flagshm_guards *plain_guards;
 };
 
 struct flagshm_spot {
@@ -76,7 +93,8 @@ bool flagshm_reader_share(struct flagshm_reader *r, struct flagshm_spot spot, co
                           uint32_t min_mpct, uint32_t *mpct);
 bool flagshm_reader_word(struct flagshm_reader *r, struct flagshm_spot spot, const char *what,
                          const char *const *words, size_t *index);
-bool flagshm_reader_duration(struct flagshm_reader *r, struct flagshm_spot spot, const char *what);
+bool flagshm_reader_duration(struct flagshm_reader *r, struct flagshm_spot spot, const char *what,
+                             uint64_t *ns);
 bool flagshm_reader_date(struct flagshm_reader *r, struct flagshm_spot spot, const char *what,
                          const char **out);
 /* A string of 1..max_bytes that begins with a letter or digit and goes on with those or one of `others`. */
@@ -95,9 +113,15 @@ bool flagshm_flag_is_partial(const struct flagshm_flag *flag);
 void flagshm_reader_arm(struct flagshm_reader *r, struct flagshm_spot value, struct flagshm_arm *arm);
 void flagshm_reader_variants(struct flagshm_reader *r, struct flagshm_spot value, struct flagshm_flag *flag);
 void flagshm_reader_force(struct flagshm_reader *r, struct flagshm_spot value, struct flagshm_flag *flag);
-void flagshm_reader_rollout(struct flagshm_reader *r, struct flagshm_spot value, bool is_default);
-void flagshm_reader_guardrails(struct flagshm_reader *r, struct flagshm_spot value);
+/* text->is_default is set by the caller; all else is written. */
+void flagshm_reader_rollout(struct flagshm_reader *r, struct flagshm_spot value,
+                            struct flagshm_rollout_text *text);
+/* Gives a sound flag its plan: `text` (NULL: it has no "rollout"), then the file's defaults, then ours. */
+void flagshm_reader_give_plan(struct flagshm_reader *r, const struct flagshm_rollout_text *text,
+                              struct flagshm_flag *flag);
+void flagshm_reader_guardrails(struct flagshm_reader *r, struct flagshm_spot value,
+                               struct flagshm_guards *guards);
 /* True where the key names one; with an entry otherwise. */
-bool flagshm_reader_guardrail_kind(struct flagshm_reader *r, struct flagshm_spot spot);
+bool flagshm_reader_guardrail_kind(struct flagshm_reader *r, struct flagshm_spot spot, size_t *kind);
 
 #endif

@@ -329,14 +329,22 @@ bool flagshm_reader_word(struct flagshm_reader *r, struct flagshm_spot spot, con
     return false;
 }
 
-bool flagshm_reader_duration(struct flagshm_reader *r, struct flagshm_spot spot, const char *what)
+bool flagshm_reader_duration(struct flagshm_reader *r, struct flagshm_spot spot, const char *what,
+                             uint64_t *ns)
 {
-    const char *text = cJSON_IsString(spot.node) ? spot.node->valuestring : "";
-    size_t digits = strspn(text, "0123456789");
+    static const char units[] = "smhd";
+    static const uint64_t seconds[] = {1, 60, 3600, 86400};
+    const char *text = cJSON_IsString(spot.node) ? spot.node->valuestring : "", *unit;
+    size_t digits = strspn(text, "0123456789"), i;
+    uint64_t number = 0;
 
     if (digits >= 1 && digits <= 5 && text[0] != '0' && strlen(text) == digits + 1 &&
-        strchr("smhd", text[digits]))
+        (unit = strchr(units, text[digits]))) {
+        for (i = 0; i < digits; i++)
+            number = number * 10 + (uint64_t)(text[i] - '0');
+        *ns = number * seconds[unit - units] * UINT64_C(1000000000);
         return true;
+    }
     flagshm_reader_mismatch(r, spot, what, "a duration like \"30s\", \"10m\", \"4h\" or \"7d\"");
     return false;
 }

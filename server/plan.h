@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define FLAGSHM_CANARY_MPCT 10000u /* up to here a step is a canary: few users, few are waited for */
+
 #define FLAGSHM_STEPS_MAX      32u
 #define FLAGSHM_GUARDRAILS_MAX 8u
 #define FLAGSHM_NOTIFY_MAX     16u
@@ -20,8 +22,8 @@ enum flagshm_plan_mode {                       /* what the server may do by itse
 enum flagshm_no_data { FLAGSHM_NO_DATA_HOLD, FLAGSHM_NO_DATA_ADVANCE, FLAGSHM_NO_DATA_ROLLBACK };
 
 struct flagshm_plan_step {
-    uint32_t mpct; /* of users in the variant; of users whose calls are shadowed where is_shadow */
-    uint32_t min_users;
+    uint32_t mpct;      /* of users in the variant; of users whose calls are shadowed where is_shadow */
+    uint32_t min_users; /* of a shadow step: pairs */
     uint64_t hold_ns;
     bool is_shadow, needs_approval;
 };
@@ -33,7 +35,7 @@ struct flagshm_plan_window { /* when the share may rise */
     uint16_t from_minute, to_minute; /* since midnight */
 };
 
-/* By the order of the names in the file format: see flagshm_guard_name. */
+/* By the order of the names in the file format: see flagshm_guard_kind_name. */
 enum flagshm_guard_kind {
     FLAGSHM_GUARD_ERROR_RATE,
     FLAGSHM_GUARD_JSON_VALID,
@@ -79,7 +81,8 @@ struct flagshm_guards {
 };
 
 struct flagshm_plan {
-    uint32_t step_count; /* 0: no plan */
+    uint32_t
+        step_count; /* 0: no plan; the file's share is served, and the flag's default guard (mode guard) goes by the rest */
     struct flagshm_plan_step steps[FLAGSHM_STEPS_MAX];
     enum flagshm_plan_mode mode;
     uint64_t watch_ns, overdue_ns, drill_every_ns, no_data_grace_ns;
@@ -91,5 +94,21 @@ struct flagshm_plan {
     uint32_t notify_count;
     char notify[FLAGSHM_NOTIFY_MAX][65];
 };
+
+/* "error_rate" ... "custom"; "" for what is none. */
+const char *flagshm_guard_kind_name(enum flagshm_guard_kind kind);
+/* The limits that a kind has where the file says none, with the weight that it has in the default set. */
+struct flagshm_guardrail flagshm_guardrail_default(enum flagshm_guard_kind kind);
+/* "default": error_rate, json_valid, latency_p95 and tokens_total. */
+void flagshm_guards_default(struct flagshm_guards *guards);
+/* The default set also takes up to four of the other kinds, those whose outcomes arrive: adds one where there is room. It never
+ * rolls back, so the weights stay. */
+void flagshm_guards_add(struct flagshm_guards *guards, enum flagshm_guard_kind kind);
+/* No steps, and the built-in default of all else. */
+void flagshm_plan_default(struct flagshm_plan *plan);
+
+/* Equal meaning, equal hash, on every machine: of each field, not of bytes between them. Never 0. */
+uint64_t flagshm_plan_hash(const struct flagshm_plan *plan);
+uint64_t flagshm_guards_hash(const struct flagshm_guards *guards);
 
 #endif

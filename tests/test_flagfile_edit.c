@@ -1,6 +1,7 @@
 /* flagshm_flagfile_parse_edit against flagshm_flagfile_parse: over thousands of random edits, of every
  * kind that a person, a tool or an accident makes, both must give the same flags, the same table and the
  * same faults. */
+#include "server/plan.h"
 #include "server/table.h"
 #include "tests/flagfile_fixture.h"
 
@@ -80,6 +81,11 @@ static void same_entry(const struct flagshm_flagfile *x, const struct flagshm_fl
     cr_assert_eq(a->has_rollout, b->has_rollout);
     cr_assert_eq(a->has_guardrails, b->has_guardrails);
     cr_assert_eq(a->on_stale_control, b->on_stale_control);
+    cr_assert_eq(p->is_warned, q->is_warned);
+    cr_assert_eq(a->plan == NULL, b->plan == NULL);
+    cr_assert_eq(a->guards == NULL, b->guards == NULL);
+    cr_assert(!a->plan || flagshm_plan_hash(a->plan) == flagshm_plan_hash(b->plan));
+    cr_assert(!a->guards || flagshm_guards_hash(a->guards) == flagshm_guards_hash(b->guards));
     same_arms(a, b);
 }
 
@@ -380,6 +386,15 @@ Test(flagfile_edit, what_is_short_and_what_is_not)
     cr_assert_not(is_short(base, "{\"flags\": {" A ", " B ", " C "}, \"flags\": {}}", 0), "flags twice");
     cr_assert_not(is_short(base, "{\"flags\": {" A ", " B ", " C "}, \"version\": 2}", 0), "another version");
     cr_assert_not(is_short(base, "{ \"flags\": {" A ", " B ", " C "}}", 0), "another head");
+    cr_assert_not(is_short(base, "{\"flags\": {" A ", " B ", " C "}, \"defaults\": {\"guardrails\": []}}", 0),
+                  "what all flags hang on");
+    cr_assert_not(is_short("{\"flags\": {" A ", " B "}, \"defaults\": {\"rollout\": {\"alpha\": 0.02}}}",
+                           "{\"flags\": {" A ", " B "}, \"defaults\": {\"rollout\": {\"alpha\": 0.03}}}", 0),
+                  "the same");
+    cr_assert(is_short("{\"flags\": {" A ", " B "}, \"defaults\": {\"rollout\": {\"alpha\": 0.02}}}",
+                       "{\"flags\": {" A ", " B ", " C "}, \"defaults\": {\"rollout\": {\"alpha\": 0.02}}}",
+                       0),
+              "they stay");
     cr_assert_not(is_short("{\"flags\": {" A ", " B ", \"e\": {}}}", base, 0), "what was before had a fault");
     cr_assert_not(is_short("{\"flags\": {}}", base, 0), "nothing was before");
 }

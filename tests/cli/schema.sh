@@ -47,6 +47,7 @@ NOT_EXPRESSIBLE = {
     "window_hours_order": "the order of two values",
     "guardrail_twice": "values of two objects",
     "guardrail_weights_sum": "a sum",
+    "guardrail_weights_nothing": "a sum",
     "custom_index_twice": "values of two objects",
 }
 # The same, as the reader words it, for mutations.
@@ -67,6 +68,7 @@ NOT_EXPRESSIBLE_MESSAGES = [re.compile(p) for p in (
     r"^(days|hours) must be ",
     r"is watched by another guardrail of this list already$",
     r"^the weights of all guardrails must not exceed 1",
+    r"^the weights of the other guardrails leave nothing for ",
 )]
 
 failures = 0
