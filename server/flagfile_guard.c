@@ -32,7 +32,7 @@ static const struct kind {
 
 static const char *name_of(const struct kind *kind)
 {
-    return flagshm_guard_kind_name((enum flagshm_guard_kind)(kind - kinds));
+    return flagshm_guard_name((enum flagshm_guard_kind)(kind - kinds));
 }
 
 static void kind_names(const char *names[KIND_COUNT + 1])
@@ -40,7 +40,7 @@ static void kind_names(const char *names[KIND_COUNT + 1])
     size_t i;
 
     for (i = 0; i < KIND_COUNT; i++)
-        names[i] = flagshm_guard_kind_name((enum flagshm_guard_kind)i);
+        names[i] = flagshm_guard_name((enum flagshm_guard_kind)i);
     names[i] = NULL;
 }
 
@@ -389,7 +389,7 @@ static void share_weights(struct flagshm_reader *r, struct flagshm_spot list, do
                              "the weights of the other guardrails leave nothing for %s, so it could never "
                              "roll back: give it one "
                              "of its own, and lower the others",
-                             flagshm_guard_kind_name(poor->kind));
+                             flagshm_guard_name(poor->kind));
     for (i = 0; i < guards->count; i++)
         if (guards->list[i].has_rollback && guards->list[i].weight <= 0)
             guards->list[i].weight = (1 - said) / count;

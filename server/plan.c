@@ -43,7 +43,7 @@ static const struct {
     [FLAGSHM_GUARD_CUSTOM] = {"custom", {.ratio = 1.3}, {0}, 0},
 };
 
-const char *flagshm_guard_kind_name(enum flagshm_guard_kind kind)
+const char *flagshm_guard_name(enum flagshm_guard_kind kind)
 {
     return (unsigned)kind < FLAGSHM_GUARD_KINDS ? kinds[kind].name : "";
 }

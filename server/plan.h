@@ -35,7 +35,7 @@ struct flagshm_plan_window { /* when the share may rise */
     uint16_t from_minute, to_minute; /* since midnight */
 };
 
-/* By the order of the names in the file format: see flagshm_guard_kind_name. */
+/* By the order of the names in the file format: see flagshm_guard_name. */
 enum flagshm_guard_kind {
     FLAGSHM_GUARD_ERROR_RATE,
     FLAGSHM_GUARD_JSON_VALID,
@@ -96,7 +96,7 @@ struct flagshm_plan {
 };
 
 /* "error_rate" ... "custom"; "" for what is none. */
-const char *flagshm_guard_kind_name(enum flagshm_guard_kind kind);
+const char *flagshm_guard_name(enum flagshm_guard_kind kind);
 /* The limits that a kind has where the file says none, with the weight that it has in the default set. */
 struct flagshm_guardrail flagshm_guardrail_default(enum flagshm_guard_kind kind);
 /* "default": error_rate, json_valid, latency_p95 and tokens_total. */
