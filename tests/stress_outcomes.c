@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -157,6 +158,8 @@ static unsigned kill_them(unsigned kills, uint64_t until_ns)
         pid_t child = fork();
 
         if (child == 0) {
+            if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
+                _exit(1);
             book_on(random | 1, &board->finished, &board->started);
             _exit(0);
         }
