@@ -92,13 +92,13 @@ struct ezai_options {
     uint32_t connect_ms; /* 0: 5 s */
     uint32_t total_ms;   /* of one attempt that is not streamed; 0: 600 s */
     uint32_t stall_s;    /* a stream that is silent for so long has failed; 0: 60 s */
-    size_t
-        answer_max; /* bytes of an answer's body, and of a stream's text; 0: 8 MiB; a stream may have 16 times that */
+    /* bytes of an answer's body, and of a stream's text; 0: 8 MiB; a stream as a whole may have 16 times that */
+    size_t answer_max;
     const char *pair_log;   /* a file to which shadow pairs are added, one JSON object a line; NULL: none */
     uint32_t shadow_max;    /* shadow calls in flight; what comes beyond is left out; 0: 8 */
     uint32_t shadow_one_in; /* of the shadow decisions; 0 and 1: each */
-    uint64_t shadow_tokens_a_day; /* of the whole host, days of UTC; 0: no limit */
-    uint32_t close_ms; /* ezai_close waits so long for shadow calls in flight, then cuts them; 0: 1 s */
+    uint64_t shadow_tokens_a_day;   /* of the whole host, days of UTC; 0: no limit */
+    uint32_t close_ms;              /* ezai_close waits so long for shadow calls, then cuts them; 0: 1 s */
     const struct ezai_hooks *hooks; /* copied */
 };
 
@@ -123,8 +123,8 @@ struct ezai_request {
     /* What is checked, and booked. */
     bool wants_json; /* is the text one JSON value, and nothing else? */
     bool (*schema_ok)(void *user, const char *text, size_t bytes); /* NULL: not checked */
-    bool (*tool_ok)(void *user, const char *name,
-                    const cJSON *in); /* a tool call; NULL: only that its input is an object */
+    /* of each tool call; NULL: only that its input is an object */
+    bool (*tool_ok)(void *user, const char *name, const cJSON *input);
     void *check_user;
     bool checks_in_shadow; /* the two may also be called by the shadow thread, until ezai_close */
     bool falls_back;       /* where the variant fails (and on_text has been told nothing yet), ask control */
@@ -147,7 +147,7 @@ struct ezai_reply {
     int result;       /* as returned */
     bool is_fallback; /* control answered in the failed variant's stead: `outcome` is its outcome */
     struct flagshm_decision decision; /* keep it for later events */
-    struct flagshm_outcome outcome;   /* http_status, tokens, latency and checks, as booked */
+    struct flagshm_outcome outcome;   /* as booked; all input is input_tokens + cache_tokens */
     char model[128];                  /* that answered */
     char stop_reason[40];             /* end_turn, max_tokens, tool_use, refusal, ... */
     char request_id[72];              /* for the vendor's support */
@@ -158,14 +158,19 @@ struct ezai_reply {
     cJSON *content; /* the content blocks; NULL after a failure */
 };
 
-/* What became of shadow calls in this process. */
+/* What became of the shadow calls that this process was asked for. */
 struct ezai_shadow_counts {
-    uint64_t asked; /* the sum of the next seven, and of those in flight */
-    uint64_t sampled_out, capped, over_budget,
-        skipped /* no variant any more, tools and no pair log, no memory */;
-    uint64_t finished, failed /* of the finished */, cut /* by ezai_close */;
+    uint64_t asked;       /* the sum of what follows, up to in_flight */
+    uint64_t sampled_out; /* by shadow_one_in */
+    uint64_t capped;      /* by shadow_max */
+    uint64_t over_budget; /* by shadow_tokens_a_day, or nobody keeps the account: no server */
+    uint64_t skipped;     /* no such variant any more, tools and no pair log, or no memory */
+    uint64_t finished;
+    uint64_t cut; /* by ezai_close */
+    uint32_t in_flight;
+    uint32_t in_flight_max;
+    uint64_t failed;   /* of the finished */
     uint64_t unlogged; /* pairs that could not be written */
-    uint32_t in_flight, in_flight_max;
 };
 
 /* A handle. Its fields are private. */
@@ -175,8 +180,7 @@ struct ezai {
     char *key_, *url_, *version_, *pair_log_;
     struct ezai_options options_;
     struct ezai_hooks hooks_;
-    struct ezai_process_
-        *process_; /* of the process that used it last; those it was inherited from hang behind it */
+    struct ezai_process_ *process_; /* of the process that used it last; its parents' hang behind it */
 };
 
 #include "ezai/json.h"

@@ -151,14 +151,14 @@ FLAGSHM_COLD_ int ezai_run_(struct ezai_call_ *c, struct ezai *ai, uint64_t begi
 {
     struct ezai_process_ *p = ezai_here_(ai);
     struct ezai_line_ *line = p != NULL ? ezai_line_take_(p) : NULL;
-    uint64_t limit = (uint64_t)c->request.deadline_ms * 1000000u, pause, passed;
+    uint64_t limit = (uint64_t)c->request.deadline_ms * 1000000u, left_ms, pause, passed;
 
     if (line == NULL)
         return ezai_fail_(c->message.reply, -ENOMEM, "out of memory", NULL);
     for (c->attempt = 0;; c->attempt++) {
         passed = ezai_now_(&ai->hooks_) - begin_mono_ns;
-        if (!ezai_attempt_begin_(c, ai, line->easy,
-                                 limit > passed ? (limit - passed) / 1000000u + 1 : limit != 0)) {
+        left_ms = limit > passed ? (limit - passed + 999999) / 1000000u : 1;
+        if (!ezai_attempt_begin_(c, ai, line->easy, limit != 0 ? left_ms : 0)) {
             (void)ezai_fail_(c->message.reply, -ENOMEM, "out of memory", NULL);
             break;
         }

@@ -19,9 +19,10 @@ struct ezai_call_ {
     bool may_ask, is_altered; /* the caller's checks may be called; tools were taken out */
     /* of the attempt */
     uint64_t begin_mono_ns, received_bytes;
-    uint32_t status, attempt; /* attempt 0, 1, ... */
-    bool is_events;           /* the answer is a stream */
-    int stop;                 /* why we ended the transfer ourselves: -errno */
+    uint32_t status, attempt;  /* attempt 0, 1, ... */
+    bool is_events;            /* the answer is a stream */
+    int stop;                  /* why we ended the transfer ourselves: -errno */
+    char why[CURL_ERROR_SIZE]; /* libcurl's own words where it did */
     char retry_after[64], retry_after_ms[32], should_retry[8];
 };
 

@@ -131,6 +131,8 @@ FLAGSHM_COLD_ curl_socket_t ezai_socket_(void *user, curlsocktype purpose, struc
     return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
+/* `is_foreign`: a value that may be anything; what is not printable ASCII, and '%', becomes %XX. Any other goes in as a whole, so that
+ * no half of a key stays behind where the text grows. */
 FLAGSHM_COLD_ bool ezai_add_header_(struct ezai_call_ *c, const char *name, const char *value,
                                     bool is_foreign)
 {
@@ -140,13 +142,14 @@ FLAGSHM_COLD_ bool ezai_add_header_(struct ezai_call_ *c, const char *name, cons
 
     ezai_put_(&t, name);
     ezai_put_(&t, value[0] != '\0' ? ": " : ":");
-    for (; *value != '\0'; value++) {
+    for (; is_foreign && *value != '\0'; value++) {
         unsigned char byte = (unsigned char)*value;
-        if (is_foreign && (byte <= 0x20 || byte >= 0x7f || byte == '%'))
+        if (byte <= 0x20 || byte >= 0x7f || byte == '%')
             ezai_add_(&t, hex, (size_t)snprintf(hex, sizeof hex, "%%%02X", byte));
         else
             ezai_add_(&t, value, 1);
     }
+    ezai_put_(&t, value);
     if (!t.has_failed)
         longer = curl_slist_append(c->headers, t.bytes);
     ezai_wipe_(t.bytes);
@@ -212,6 +215,7 @@ FLAGSHM_COLD_ bool ezai_attempt_begin_(struct ezai_call_ *c, const struct ezai *
     c->received_bytes = 0;
     c->status = 0;
     c->stop = 0;
+    c->why[0] = '\0';
     c->is_events = c->request.is_stream;
     c->retry_after[0] = c->retry_after_ms[0] = c->should_retry[0] = '\0';
     if (left_ms != 0 && (timeout_ms == 0 || left_ms < timeout_ms))
@@ -247,7 +251,7 @@ FLAGSHM_COLD_ bool ezai_attempt_begin_(struct ezai_call_ *c, const struct ezai *
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, (void *)c);
     curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, ezai_on_header_);
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, (void *)c);
-    curl_easy_setopt(easy, CURLOPT_PRIVATE, (void *)c);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, c->why);
 #if LIBCURL_VERSION_NUM >= 0x075700
     curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* ending does not wait for a name server */
 #endif
@@ -277,8 +281,8 @@ FLAGSHM_COLD_ bool ezai_attempt_end_(struct ezai_call_ *c, const struct ezai *ai
                      : code == CURLE_COULDNT_RESOLVE_HOST ? -EHOSTUNREACH
                      : code == CURLE_OUT_OF_MEMORY        ? -ENOMEM
                                                           : -EIO;
-        (void)ezai_fail_(reply, result,
-                         c->status != 0 ? "the answer broke off: " : "no answer: ", curl_easy_strerror(code));
+        (void)ezai_fail_(reply, result, c->status != 0 ? "the answer broke off: " : "no answer: ",
+                         c->why[0] != '\0' ? c->why : curl_easy_strerror(code));
     } else if (c->stop == 0 && c->status / 100 != 2) {
         cJSON *json =
             cJSON_ParseWithLength(c->received.bytes != NULL ? c->received.bytes : "", c->received.length);
