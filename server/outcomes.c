@@ -12,9 +12,11 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
-#define MODE 0660
+#define MODE       0660
+#define OTHERS_MAX (UINT64_C(64) << 20)
 
 static struct flagshm_slot *slot_at(const struct flagshm_outcomes_file *file, uint32_t slot)
 {
@@ -321,6 +323,32 @@ static void fill_slot(struct flagshm_slot *s, const struct flagshm_slot_form *fo
     store32(&s->signal_count, form->signal_count);
 }
 
+/* A quarter of the file system, at most 64 MiB, is left to others: the table needs room to grow, and outcomes come after it. A
+ * slot that was prepared before has its memory. */
+static bool has_room(const struct flagshm_outcomes_file *file, uint32_t slot,
+                     const struct flagshm_slot_form *form)
+{
+    struct statvfs fs;
+    uint64_t others;
+
+    if (flagshm_outcomes_peek(file, slot) != 0 || fstatvfs(file->fd, &fs) != 0 || fs.f_blocks == 0)
+        return true;
+    others = (uint64_t)fs.f_blocks * fs.f_frsize / 4;
+    if (others > OTHERS_MAX)
+        others = OTHERS_MAX;
+    return (uint64_t)fs.f_bavail * fs.f_frsize >= flagshm_slot_form_bytes(form) + others;
+}
+
+static int allocate(const struct flagshm_outcomes_file *file, uint64_t from, uint64_t bytes)
+{
+    int result;
+
+    do
+        result = posix_fallocate(file->fd, (off_t)from, (off_t)bytes);
+    while (result == EINTR);
+    return result;
+}
+
 int flagshm_outcomes_prepare(struct flagshm_outcomes_file *file, uint32_t slot, uint32_t generation,
                              const struct flagshm_slot_form *form, struct flagshm_error *error)
 {
@@ -333,17 +361,17 @@ int flagshm_outcomes_prepare(struct flagshm_outcomes_file *file, uint32_t slot, 
         return -ENOENT;
     s = slot_at(file, slot);
     form_ranges(form, ranges);
-    for (i = 0; i < 4; i++) {
-        if (ranges[i].bytes == 0)
-            continue;
-        do
-            result = posix_fallocate(file->fd, (off_t)(base + ranges[i].from), (off_t)ranges[i].bytes);
-        while (result == EINTR);
-        if (result != 0)
-            return flagshm_error_set(error, -result, "%s: %s for the outcomes of %s (%llu KiB)", file->path,
-                                     result == ENOSPC ? "no room" : strerror(result), form->flag,
-                                     (unsigned long long)(flagshm_slot_form_bytes(form) / 1024));
-    }
+    result = has_room(file, slot, form) ? 0 : ENOSPC;
+    for (i = 0; i < 4 && result == 0; i++)
+        if (ranges[i].bytes != 0)
+            result = allocate(file, base + ranges[i].from, ranges[i].bytes);
+    if (result != 0)
+        return flagshm_error_set(
+            error, -result,
+            "%s: %s for the outcomes of %s (%llu KiB, and a quarter of the file system for the "
+            "table); enlarge it: mount -o remount,size=...",
+            file->path, result == ENOSPC ? "no room" : strerror(result), form->flag,
+            (unsigned long long)(flagshm_slot_form_bytes(form) / 1024));
     store32(&s->generation, 0); /* nobody books while it is cleared */
     for (i = 0; i < 4; i++)
         clear_words((unsigned char *)s + ranges[i].from, ranges[i].bytes);

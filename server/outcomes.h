@@ -60,7 +60,8 @@ void flagshm_outcomes_close(struct flagshm_outcomes_file *file);
  * system calls. */
 bool flagshm_outcomes_is_sound(const struct flagshm_outcomes_file *file);
 
-/* Allocates and clears what a slot of this form needs, and opens it to clients under `generation`. 0; -ENOSPC: the slot stays closed. */
+/* Allocates and clears what a slot of this form needs, and opens it to clients under `generation`. 0; -ENOSPC: the slot stays as it was; at least
+ * a quarter of the file system (or 64 MiB) is left for the table. */
 int flagshm_outcomes_prepare(struct flagshm_outcomes_file *file, uint32_t slot, uint32_t generation,
                              const struct flagshm_slot_form *form, struct flagshm_error *error);
 /* Bytes that a slot of this form takes. */
