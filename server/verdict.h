@@ -17,8 +17,12 @@ struct flagshm_guard_verdict {
     uint64_t a, b;                     /* users of the variant and of control counted there */
     double rate_variant, rate_control; /* share of calls, or the amount (ms, tokens) */
     double calls_variant, calls_control;
-    double ruled_out;   /* the smallest ratio that is excluded by now; 0: none yet */
-    double users_to_2x; /* more variant users needed to notice a doubling; 0: would be noticed by now */
+    double ruled_out;        /* the smallest ratio that is excluded by now; 0: none yet */
+    double users_to_2x;      /* more variant users needed to notice a doubling; 0: would be noticed by now */
+    double hold_threshold;   /* as threshold, by the alpha of holding; 0: it never holds */
+    double ratio_high;       /* what the rates of that window do not exclude: ratio x exp(1.64 se) */
+    double threshold_amount; /* above which a call was counted (ms, tokens); 0: it counts events */
+    double absolute, absolute_at; /* the limit of now (0: none), and what it is held against */
 };
 
 struct flagshm_verdict {
@@ -38,6 +42,15 @@ struct flagshm_verdict {
     double calls_per_id; /* over at least 24 h and 1000 ids; 0: not known yet */
     bool is_request_id;  /* so near to 1 that ids must be those of requests */
     uint64_t last_outcome_mono_ns;
+    bool is_shadow; /* pairs were judged: q is 1/2 */
+    bool is_open;   /* the wash-in is over */
+    double alpha;   /* of this evidence: alpha / (n (n+1)) */
+    /* of the breaker: calls since the variant's last success, in both arms, and users known to be among them */
+    uint64_t stretch_variant_bad, stretch_variant_users, stretch_control_calls, stretch_control_bad;
+    double limited_variant, limited_control; /* shares of calls that ended with 429, over 5 minutes */
+    double failed_variant, failed_control;   /* shares of calls that failed, over 5 minutes */
+    double users_started_variant,
+        users_started_share; /* of the sample ratio: users, and their share; q is what it must be */
 };
 
 #endif
