@@ -109,7 +109,7 @@ static void look_at_table(struct top *top)
     if (is_current(top))
         return;
     if (flagshm_snapshot_take(&snapshot, top->client, &error) != 0)
-        (void)snprintf(top->fault, sizeof top->fault, "the table cannot be read: %s", error.text);
+        (void)snprintf(top->fault, sizeof top->fault, "the table cannot be read: %.400s", error.text);
     else if (!take_table(top, &snapshot))
         flagshm_snapshot_free(&snapshot);
 }
