@@ -180,6 +180,7 @@ struct flagshm {
     struct flagshm_map_ *map_;   /* the newest attachment; older ones hang behind it until close */
     flagshm_u64_ retry_mono_ns_; /* no attempt to attach before this time */
     uint32_t owner_;             /* $FLAGSHM_OWNER */
+    uint32_t checks_;            /* counted by processes of one thread only */
     uint8_t has_owner_, in_dir_;
     char path_[256];                         /* of the table; empty where the instance's name is not valid */
     struct flagshm_outcomes_map_ *outcomes_; /* the newest attachment of the outcome segment */
@@ -631,6 +632,7 @@ struct flagshm_timespec_ {
 extern int flagshm_libc_clock_gettime_(int clock, struct flagshm_timespec_ *time) __asm__("clock_gettime");
 extern long flagshm_libc_syscall_(long number, ...) __asm__("syscall");
 extern char *flagshm_libc_secure_getenv_(const char *name) __asm__("secure_getenv");
+extern char flagshm_libc_single_threaded_ __asm__("__libc_single_threaded") __attribute__((weak));
 
 #define FLAGSHM_CLOCK_MONOTONIC_        1
 #define FLAGSHM_CLOCK_MONOTONIC_COARSE_ 6
@@ -1260,7 +1262,8 @@ FLAGSHM_COLD_ int flagshm_attach_once_(struct flagshm *fs, struct flagshm_map_ *
  * none. It is asked where there is no table yet, where the segment is retired, and where the heartbeat has
  * stopped: a server that died between renaming a new segment in and retiring the old one, or whose segment
  * somebody removed by hand, leaves readers on an orphan that nobody can retire any more. So decisions by name
- * look at the heartbeat each time (in the shadow of the hash), those by a reference each 256th time. */
+ * look at the heartbeat each 8th time where the process has one thread, and each time where it may have more; those by
+ * a reference each 32nd time. */
 FLAGSHM_COLD_ struct flagshm_map_ *flagshm_newer_(struct flagshm *fs, struct flagshm_map_ *seen)
 {
     uint64_t now = flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_COARSE_);
@@ -1274,6 +1277,18 @@ FLAGSHM_COLD_ struct flagshm_map_ *flagshm_newer_(struct flagshm *fs, struct fla
         __atomic_store_n(&fs->retry_mono_ns_, 0, __ATOMIC_RELAXED); /* the next one may be followed at once */
     errno = saved;
     return __atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE);
+}
+
+/* Is it time to look at the heartbeat? A process of one thread may count in the handle, since no other CPU wants that line; with
+ * more threads the clock is cheaper than a line that all of them write. glibc and musl say which it is. */
+FLAGSHM_INLINE_ bool flagshm_looks_(struct flagshm *fs)
+{
+    uint32_t count;
+    if (&flagshm_libc_single_threaded_ == NULL || flagshm_libc_single_threaded_ == 0)
+        return true;
+    count = __atomic_load_n(&fs->checks_, __ATOMIC_RELAXED) + 1;
+    __atomic_store_n(&fs->checks_, count, __ATOMIC_RELAXED);
+    return (count & 7) == 0;
 }
 
 /* Signed age of the heartbeat in ns: slightly ahead (coarse clocks of two CPUs) counts as 0. */
@@ -1893,7 +1908,7 @@ FLAGSHM_INLINE_ enum flagshm_reason flagshm_decide_in_(struct flagshm *fs, struc
 {
     struct flagshm_map_ *map = __atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE);
     struct flagshm_key_ key;
-    bool looks = ref == NULL || (++ref->checks_ & 255) == 0;
+    bool looks = ref == NULL ? flagshm_looks_(fs) : (++ref->checks_ & 31) == 0;
     enum flagshm_reason reason = FLAGSHM_GENERAL;
     uint64_t segment_id = 0, version = 0;
     int tries;
@@ -1947,7 +1962,7 @@ flagshm_decide_named_(struct flagshm *fs, uint64_t name_hash, const char *id, st
 FLAGSHM_INLINE_ double flagshm_share_in_(struct flagshm *fs, struct flagshm_ref *ref, uint64_t name_hash)
 {
     struct flagshm_map_ *map = __atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE);
-    bool looks = ref == NULL || (++ref->checks_ & 255) == 0;
+    bool looks = ref == NULL ? flagshm_looks_(fs) : (++ref->checks_ & 31) == 0;
     int tries;
 
     if (FLAGSHM_UNLIKELY_(map == NULL) && (map = flagshm_newer_(fs, NULL)) == NULL)
@@ -2142,7 +2157,7 @@ FLAGSHM_API_ double flagshm_rollout_pct_ref(struct flagshm *fs, struct flagshm_r
 {
     const struct flagshm_map_ *map = __atomic_load_n(&fs->map_, __ATOMIC_ACQUIRE);
     if (FLAGSHM_LIKELY_(ref->has_pct_ != 0 && ref->map_ == map && ref->seq_ == flagshm_seq_acquire_(map) &&
-                        ((ref->checks_ + 1) & 255) != 0)) {
+                        ((ref->checks_ + 1) & 31) != 0)) {
         ref->checks_++;
         return ref->pct_;
     }
