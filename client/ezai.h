@@ -1,10 +1,11 @@
-/* ezai.h - one call to EzAI (or any endpoint that speaks the Messages API): decided by a flag, tagged, booked
+/* ezai.h - one call to EzAI or the Messages API: decided by a flag, tagged, booked
  *
  * SPDX-License-Identifier: Apache-2.0
  *
- * Asks flagshm.h which arm a user gets, builds the request from that arm's value, sends it over libcurl, reads the
- * answer (plain or streamed), tries again as the vendor's own clients do, and books what became of the call. Where
- * the flag is in its shadow stage, the variant is called as well, in the background, after the caller has its answer.
+ * Asks flagshm.h which arm a user gets, builds the request from that arm's value, sends it over libcurl,
+ * reads the answer (plain or streamed), tries again as the vendor's own clients do, and books what became
+ * of the call. Where the flag is in its shadow stage, the variant is called as well, in the background,
+ * after the caller has its answer.
  *
  *     #include "ezai.h"
  *     #include <stdio.h>
@@ -34,25 +35,26 @@
  *     }
  *
  * Promises
- * - The key comes from $EZAI_KEY (or the options) and goes into one request header; it stands in no URL, error text,
- *   pair log or dry run, and our copies of it are overwritten before they are freed.
+ * - The key comes from $EZAI_KEY (or the options) and goes into one request header; it stands in no URL,
+ *   error text, pair log or dry run, and our copies of it are overwritten before they are freed.
  * - What a user wrote, or was answered, is written nowhere but into the pair log that was asked for.
- * - Whatever the other side sends (nothing, too much, half of it, no JSON), a call ends within its time limits and in
- *   bounded memory, with a negative errno and a sentence in reply.error.
+ * - Whatever the other side sends (nothing, too much, half of it, no JSON), a call ends within its time
+ *   limits and in bounded memory, with a negative errno and a sentence in reply.error.
  * - Only http and https, no redirects, no cookies, no .netrc.
  * - A shadow call never delays the answer and has no side effects: tools are taken out of it.
  *
- * Threads and processes: a handle may be used by any number of threads at once and is inherited by fork(); each
- * thread's call has a connection of its own, kept for the next call. A child leaves its parent's connections and shadow
- * calls alone and opens its own. ezai_open and ezai_close are for one thread, before and after all others; close before
- * flagshm_close. The handle must not be moved or copied. A libcurl older than 7.88 may raise SIGPIPE over TLS: ignore it.
+ * Threads and processes: a handle may be used by any number of threads at once and is inherited by fork();
+ * each thread's call has a connection of its own, kept for the next call. A child leaves its parent's
+ * connections and shadow calls alone and opens its own. ezai_open and ezai_close are for one thread, before
+ * and after all others; close before flagshm_close. The handle must not be moved or copied. A libcurl older
+ * than 7.88 may raise SIGPIPE over TLS: ignore it.
  *
  * Environment (read once, by ezai_open; ignored in set-uid programs; an option wins):
  *   EZAI_KEY       the key
  *   EZAI_BASE_URL  https://ezaiapi.com where unset or empty
  *
- * Needs what flagshm.h needs, and libcurl (7.68 or later), cJSON and pthreads: pkg-config flagshm-ezai, or CMake's
- * flagshm::ezai.
+ * Needs what flagshm.h needs, and libcurl (7.68 or later), cJSON and pthreads: pkg-config flagshm-ezai, or
+ * CMake's flagshm::ezai; or copy flagshm.h, this file and the directory ezai beside it.
  */
 #ifndef FLAGSHM_EZAI_H
 #define FLAGSHM_EZAI_H
@@ -69,9 +71,9 @@
 extern "C" {
 #endif
 
-/* How a call says which arm it belongs to. METADATA: user_id, flag_variant and rollout_stage in the body's "metadata".
- * HEADER: x-user-id, x-flag-variant and x-rollout-stage, what is not printable ASCII as %XX. The vendor's own endpoint
- * refuses other metadata than user_id: take HEADER or NONE there. */
+/* How a call says which arm it belongs to. METADATA: user_id, flag_variant and rollout_stage in the body's
+ * "metadata". HEADER: x-user-id, x-flag-variant and x-rollout-stage, what is not printable ASCII as %XX.
+ * The vendor's own endpoint refuses other metadata than user_id: take HEADER or NONE there. */
 enum ezai_tags { EZAI_TAGS_METADATA = 0, EZAI_TAGS_HEADER, EZAI_TAGS_NONE };
 
 /* Time and chance, for tests; a NULL is the real thing. */
@@ -92,7 +94,7 @@ struct ezai_options {
     uint32_t connect_ms; /* 0: 5 s */
     uint32_t total_ms;   /* of one attempt that is not streamed; 0: 600 s */
     uint32_t stall_s;    /* a stream that is silent for so long has failed; 0: 60 s */
-    /* bytes of an answer's body, and of a stream's text; 0: 8 MiB; a stream as a whole may have 16 times that */
+    /* bytes of an answer's body, and of a stream's text; 0: 8 MiB; a whole stream may have 16 times that */
     size_t answer_max;
     const char *pair_log;   /* a file to which shadow pairs are added, one JSON object a line; NULL: none */
     uint32_t shadow_max;    /* shadow calls in flight; what comes beyond is left out; 0: 8 */
@@ -109,14 +111,16 @@ struct ezai_request {
     const struct flagshm_decision *decision;
     const char *default_model; /* where the arm names none, and on every error of the decision */
     const char *user_id;       /* as it is sent; NULL: id; "": not at all */
-    /* What is asked. The arm's keys win over `extra`, these over the rest. "system" of the arm wins over its "prompt", which is
-     * another name for it, and that over `system`. The arm's "messages", `messages` and `prompt` are sent in this order. */
+    /* What is asked. The arm's keys win over `extra`, these over the rest. "system" of the arm wins over
+     * its "prompt", which is another name for it, and that over `system`. The arm's "messages", `messages`
+     * and `prompt` are sent in this order. */
     const char *prompt;   /* the user's message */
     const char *messages; /* JSON array */
     const char *system;
     const char *extra;   /* JSON object: further keys of the body, sent as they are */
     uint32_t max_tokens; /* where neither arm nor extra says; 0: 1024 */
-    /* Streams where set (or with is_stream alone): called with each piece of text; another result than 0 cancels the call. */
+    /* Streams where set (or with is_stream alone): called with each piece of text; another result than 0
+     * cancels the call. */
     int (*on_text)(void *user, const char *text, size_t bytes);
     void *on_text_user;
     bool is_stream;
@@ -183,17 +187,15 @@ struct ezai {
     struct ezai_process_ *process_; /* of the process that used it last; its parents' hang behind it */
 };
 
+/* The rooms behind it; each needs those before it. */
+/* clang-format off */
 #include "ezai/json.h"
-
 #include "ezai/answer.h"
-
 #include "ezai/request.h"
-
 #include "ezai/transfer.h"
-
 #include "ezai/process.h"
-
 #include "ezai/shadow.h"
+/* clang-format on */
 
 FLAGSHM_COLD_ char *ezai_copy_of_(const char *text, const char *more)
 {
@@ -203,7 +205,7 @@ FLAGSHM_COLD_ char *ezai_copy_of_(const char *text, const char *more)
     return t.bytes;
 }
 
-/* Releases all that the handle holds, after waiting for the shadow calls in flight, at most options.close_ms. */
+/* Waits for the shadow calls in flight, at most options.close_ms, and releases all that the handle holds. */
 FLAGSHM_COLD_ void ezai_close(struct ezai *ai)
 {
     struct ezai_process_ *p = ai->process_;
@@ -244,10 +246,11 @@ FLAGSHM_COLD_ bool ezai_is_header_text_(const char *text)
     return true;
 }
 
-/* Opens a handle; `flags` (open, and open until after ezai_close) may be NULL: then calls go to default_model, or by a decision that
- * they bring along. options NULL: all defaults. Nothing is connected and no thread started before the first call. Returns 0 or
- * -errno, with nothing to close:
- *   -EINVAL  the base URL begins with neither http:// nor https://, or key or version hold blanks or other characters than ASCII's
+/* Opens a handle; `flags` (open, and open until after ezai_close) may be NULL: then calls go to
+ * default_model, or by a decision that they bring along. options NULL: all defaults. Nothing is connected
+ * and no thread started before the first call. Returns 0 or -errno, with nothing to close:
+ *   -EINVAL  the base URL begins with neither http:// nor https://, or key or version hold blanks or other
+ *            characters than ASCII's
  *   -ENOMEM  out of memory
  *   other    the pair log cannot be written: the system's
  * Without a key it opens; calls then return -ENOKEY. */
@@ -351,7 +354,8 @@ FLAGSHM_COLD_ void ezai_book_(struct ezai *ai, const struct flagshm_decision *d,
         (void)flagshm_record(ai->flags_, d, o);
 }
 
-/* The variant has failed and is booked: asks control, whose answer is booked nowhere: the user is none of control's. */
+/* The variant has failed and is booked: asks control, whose answer is booked nowhere: the user is none of
+ * control's. */
 FLAGSHM_COLD_ void ezai_fall_back_(struct ezai *ai, const struct ezai_request *q, struct ezai_reply *reply,
                                    uint64_t begin_mono_ns)
 {
@@ -376,15 +380,17 @@ FLAGSHM_COLD_ void ezai_fall_back_(struct ezai *ai, const struct ezai_request *q
     free(value);
 }
 
-/* Makes one call, with its retries, and books it (FLAGSHM_STARTED before, FLAGSHM_FINISHED after). Blocks; see struct ezai_request
- * for what it takes. Fills in *reply, for ezai_reply_free, whatever it returns. 0: an answer, be it a refusal or cut off at
- * max_tokens (reply->outcome says so); else -errno, with a sentence in reply->error:
+/* Makes one call, with its retries, and books it (FLAGSHM_STARTED before, FLAGSHM_FINISHED after). Blocks;
+ * see struct ezai_request for what it takes. Fills in *reply, for ezai_reply_free, whatever it returns. 0:
+ * an answer, be it a refusal or cut off at max_tokens (reply->outcome says so); else -errno, with a
+ * sentence in reply->error:
  *   -EREMOTEIO     an error of the other side: reply->outcome.http_status, error_type
  *   -ECONNREFUSED, -EHOSTUNREACH, -ETIMEDOUT, -EIO  no answer, or one that broke off
  *   -EPROTO        an answer that is no message: no JSON, a stream without its end
  *   -EMSGSIZE      an answer larger than options.answer_max
  *   -ECANCELED     by request->cancel or on_text
- *   -ENOKEY        there is no key;  -EINVAL, -ESTALE, -ENOMEM  the request could not be made: these four book nothing
+ *   -ENOKEY        there is no key
+ *   -EINVAL, -ESTALE, -ENOMEM  the request could not be made; these and -ENOKEY book nothing
  * Thread-safe, fork-safe. */
 FLAGSHM_COLD_ int ezai_call(struct ezai *ai, const struct ezai_request *request, struct ezai_reply *reply)
 {
@@ -420,8 +426,8 @@ FLAGSHM_COLD_ int ezai_call(struct ezai *ai, const struct ezai_request *request,
     return reply->result;
 }
 
-/* What ezai_call would send: decides, builds, sends and books nothing. reply->text is the request's text, with a word where the key
- * stands; reply->decision the decision. Needs no key. Returns as ezai_call. */
+/* What ezai_call would send: decides, builds, sends and books nothing. reply->text is the request's text,
+ * with a word where the key stands; reply->decision the decision. Needs no key. Returns as ezai_call. */
 FLAGSHM_COLD_ int ezai_dry_run(struct ezai *ai, const struct ezai_request *request, struct ezai_reply *reply)
 {
     struct ezai_text_ t = {NULL, 0, 0, 0, false};

@@ -1,4 +1,5 @@
-/* ezai_fixture: what the tests of client/ezai.h share: a call that nobody sends, recorded streams, a clock that stands still. */
+/* ezai_fixture: what the tests of client/ezai.h share: a call that nobody sends, recorded streams, a clock
+ * that stands still. */
 #ifndef FLAGSHM_TESTS_EZAI_FIXTURE_H
 #define FLAGSHM_TESTS_EZAI_FIXTURE_H
 

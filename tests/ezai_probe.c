@@ -1,13 +1,13 @@
-/* ezai_probe: calls by client/ezai.h from the command line, for tests/cli/ezai.sh; what became of them as JSON, one line a call.
- *
- *     ezai_probe [OPTION...] ID...
- *       --flag NAME (f)  --model NAME (default model)  --prompt TEXT  --messages JSON  --extra JSON  --max-tokens N
- *       --stream  --wants-json  --falls-back  --tags metadata|header|none  --attempts N  --total-ms N  --stall-s N  --deadline-ms N
- *       --answer-max N  --pair-log PATH  --shadow-max N  --shadow-tokens N  --one-in N  --close-ms N  --cancel-after-ms N  --stop-after BYTES
- *       --threads N    all ids by so many threads at once      --fork   first by this process, then by a child, then by this one again
- *       --dry-run      --shadow-mpct N   first gives the flag that share of shadow calls, in the table itself
- * At the end, where there was a shadow call, {"shadow": {...}}. Exit code 0, or 1 where a call failed.
- */
+/* ezai_probe: calls by client/ezai.h from the command line, for tests/cli/ezai.sh; what became of them as
+ * JSON, one line a call. ezai_probe [OPTION...] ID...
+ *       --flag NAME (f)  --model NAME (default model)  --prompt TEXT  --messages JSON  --extra JSON
+ *       --max-tokens N  --stream  --wants-json  --falls-back  --tags metadata|header|none  --attempts N
+ *       --total-ms N  --stall-s N  --deadline-ms N  --answer-max N  --pair-log PATH  --shadow-max N
+ *       --shadow-tokens N  --one-in N  --close-ms N  --cancel-after-ms N  --stop-after BYTES  --dry-run
+ *       --threads N       all ids by so many threads at once
+ *       --fork            first by this process, then by a child, then by this one again
+ *       --shadow-mpct N   first gives the flag that share of shadow calls, in the table itself
+ * At the end, where there was a shadow call, {"shadow": {...}}. Exit code 0, or 1 where a call failed. */
 #include "client/ezai.h"
 
 #include <getopt.h>

@@ -1,8 +1,9 @@
-/* fuzz_sse: hostile answers. Any bytes, as a stream and as a body, must be read alike however they are cut into pieces, never say
- * more than they hold, and leave nothing behind.
+/* fuzz_sse: hostile answers. Any bytes, as a stream and as a body, must be read alike however they are cut
+ * into pieces, never say more than they hold, and leave nothing behind.
  *
- * With libFuzzer it is the target; with FLAGSHM_FUZZ_MAIN it is a program that runs over the files named (all files of a directory
- * that is named), each as it is, cut short at every place, and with each byte changed. */
+ * With libFuzzer it is the target; with FLAGSHM_FUZZ_MAIN it is a program that runs over the files named
+ * (all files of a directory that is named), each as it is, cut short at every place, and with each byte
+ * changed. */
 #undef NDEBUG
 #include "ezai_fixture.h"
 #include "server/diagnostics.h"

@@ -1,5 +1,6 @@
-/* stress_ezai GATEWAY: many threads on one handle of client/ezai.h, each with shadow calls, over a fork; for the thread sanitizer,
- * which Criterion does not run under. Every call must be answered with its own answer, and the shadow calls must add up. */
+/* stress_ezai GATEWAY: many threads on one handle of client/ezai.h, each with shadow calls, over a fork;
+ * for the thread sanitizer, which Criterion does not run under. Every call must be answered with its own
+ * answer, and the shadow calls must add up. */
 #undef NDEBUG
 #include "client/ezai.h"
 #include "image_fixture.h"

@@ -1,4 +1,5 @@
-/* ezai: what is sent. Bodies from arms, tags, headers; keys as they are spelt; a shadow call's deeds taken out. */
+/* ezai: what is sent. Bodies from arms, tags, headers; keys as they are spelt; a shadow call's deeds taken
+ * out. */
 #include "ezai_fixture.h"
 
 #include <criterion/criterion.h>

@@ -1,5 +1,5 @@
-/* ezai: when there is another attempt, and how long it waits; the key stays out of all that is told. Time and chance are injected;
- * nobody listens at the address. */
+/* ezai: when there is another attempt, and how long it waits; the key stays out of all that is told. Time
+ * and chance are injected; nobody listens at the address. */
 #include "ezai_fixture.h"
 
 #include <criterion/criterion.h>

@@ -1,5 +1,5 @@
-/* call: the call that a program would make for this id, made by hand: one arm, or all of them side by side. Books nothing: a person
- * who looks is no user. */
+/* call: the call that a program would make for this id, made by hand: one arm, or all of them side by side.
+ * Books nothing: a person who looks is no user. */
 #include "client/ezai.h"
 #include "tools/connect.h"
 #include "tools/text.h"

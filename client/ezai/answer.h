@@ -1,4 +1,5 @@
-/* ezai: server-sent events, and the message that they or a whole body make. Pure, but for the caller's on_text. A room of ezai.h, which includes it. */
+/* ezai: server-sent events, and the message that they or a whole body make. Pure, but for the caller's
+ * on_text. A room of ezai.h, which includes it. */
 #ifndef FLAGSHM_EZAI_ANSWER_H
 #define FLAGSHM_EZAI_ANSWER_H
 #ifndef FLAGSHM_EZAI_H
@@ -7,9 +8,9 @@
 
 /* ---- Server-sent events ----
  *
- * Lines end in CR, LF or both; a line that is empty sends the event off; its "data" lines are joined by LF. Names of
- * events are not looked at (the data has a "type"), nor are comments and other fields. What stands behind the last
- * empty line is no event. The stream may be cut into pieces anywhere.
+ * Lines end in CR, LF or both; a line that is empty sends the event off; its "data" lines are joined by LF.
+ * Names of events are not looked at (the data has a "type"), nor are comments and other fields. What stands
+ * behind the last empty line is no event. The stream may be cut into pieces anywhere.
  */
 
 struct ezai_events_ {

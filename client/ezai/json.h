@@ -1,4 +1,5 @@
-/* ezai: texts that grow, and JSON by its letters, so that what an arm says is sent as it is spelt. Pure. A room of ezai.h, which includes it. */
+/* ezai: texts that grow, and JSON by its letters, so that what an arm says is sent as it is spelt. Pure. A
+ * room of ezai.h, which includes it. */
 #ifndef FLAGSHM_EZAI_JSON_H
 #define FLAGSHM_EZAI_JSON_H
 #ifndef FLAGSHM_EZAI_H
@@ -84,7 +85,8 @@ FLAGSHM_COLD_ void ezai_put_number_(struct ezai_text_ *t, const char *key, uint6
               (size_t)snprintf(text, sizeof text, ",\"%.60s\":%llu", key, (unsigned long long)number));
 }
 
-/* Copies a text that came from outside into a fixed place: control characters become '?', what is too long is cut. */
+/* Copies a text that came from outside into a fixed place: control characters become '?', what is too long
+ * is cut. */
 FLAGSHM_COLD_ void ezai_copy_(char *out, size_t room, const char *text)
 {
     size_t i;
@@ -192,8 +194,8 @@ FLAGSHM_COLD_ bool ezai_is_json_(const char *text, size_t bytes, char first)
     return ezai_json_space_(p, end) == end;
 }
 
-/* The members of an object that ezai_is_json_ has seen, one after the other; begin with *at on the object's text. Keys
- * are compared as they are spelt. */
+/* The members of an object that ezai_is_json_ has seen, one after the other; begin with *at on the object's
+ * text. Keys are compared as they are spelt. */
 struct ezai_member_ {
     const char *key, *value;
     size_t key_bytes, value_bytes;

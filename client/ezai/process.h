@@ -1,4 +1,5 @@
-/* ezai: what belongs to one process: connections, the attempts of a call, values of arms. A room of ezai.h, which includes it. */
+/* ezai: what belongs to one process: connections, the attempts of a call, values of arms. A room of ezai.h,
+ * which includes it. */
 #ifndef FLAGSHM_EZAI_PROCESS_H
 #define FLAGSHM_EZAI_PROCESS_H
 #ifndef FLAGSHM_EZAI_H
@@ -7,9 +8,10 @@
 
 /* ---- Threads and processes ----
  *
- * What belongs to one process lies behind one pointer: the connections that wait for a call, and the shadow thread. Who
- * finds it made by another process (its parent, before a fork) makes a new one and leaves the old alone: closing a
- * connection there would say good-bye in the parent's name, and its lock may have been held by a thread that is no more.
+ * What belongs to one process lies behind one pointer: the connections that wait for a call, and the shadow
+ * thread. Who finds it made by another process (its parent, before a fork) makes a new one and leaves the
+ * old alone: closing a connection there would say good-bye in the parent's name, and its lock may have been
+ * held by a thread that is no more.
  */
 
 struct ezai_line_ {
@@ -181,8 +183,9 @@ FLAGSHM_COLD_ int ezai_run_(struct ezai_call_ *c, struct ezai *ai, uint64_t begi
     return c->message.reply->result;
 }
 
-/* Another arm of the decision's flag as the table has it now: *other is the decision with that arm's name, model and value,
- * for flagshm_value, and nothing that is booked. 0, or -ENOENT: there is no such flag or arm any more. */
+/* Another arm of the decision's flag as the table has it now: *other is the decision with that arm's name,
+ * model and value, for flagshm_value, and nothing that is booked. 0, or -ENOENT: there is no such flag or
+ * arm any more. */
 FLAGSHM_COLD_ int ezai_other_arm(struct flagshm *fs, const struct flagshm_decision *d, uint32_t arm,
                                  struct flagshm_decision *other)
 {
@@ -216,8 +219,8 @@ FLAGSHM_COLD_ int ezai_other_arm(struct flagshm *fs, const struct flagshm_decisi
     return -ENOENT;
 }
 
-/* The value of the decision's arm where it is an object, for ezai_body_: *value is NULL where it is only a model. 0, -ESTALE,
- * -ENOMEM. */
+/* The value of the decision's arm where it is an object, for ezai_body_: *value is NULL where it is only a
+ * model. 0, -ESTALE, -ENOMEM. */
 FLAGSHM_COLD_ int ezai_value_(struct flagshm *fs, const struct flagshm_decision *d, char **value)
 {
     int64_t bytes;

@@ -1,4 +1,5 @@
-/* ezai: the body of a request, from an arm's value and what the caller adds. Pure. A room of ezai.h, which includes it. */
+/* ezai: the body of a request, from an arm's value and what the caller adds. Pure. A room of ezai.h, which
+ * includes it. */
 #ifndef FLAGSHM_EZAI_REQUEST_H
 #define FLAGSHM_EZAI_REQUEST_H
 #ifndef FLAGSHM_EZAI_H
@@ -138,7 +139,8 @@ FLAGSHM_COLD_ bool ezai_header_value_(const char *arm, const char *key, char *ou
     return true;
 }
 
-/* Makes the body for a decision and its arm's value (NULL: a model and nothing else). 0, or -EINVAL, -ENOMEM: said. */
+/* Makes the body for a decision and its arm's value (NULL: a model and nothing else). 0, or -EINVAL,
+ * -ENOMEM: said. */
 FLAGSHM_COLD_ int ezai_body_(struct ezai_call_ *c, const struct flagshm_decision *d, const char *arm,
                              enum ezai_tags tags, bool is_shadow)
 {

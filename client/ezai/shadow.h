@@ -7,9 +7,9 @@
 
 /* ---- Shadow calls ----
  *
- * One thread of each process that asks for any runs them all, with retries as ezai_call's (a variant that is tried once
- * would lose against a control that is tried thrice). It holds a copy of what it sends and nothing of the caller's. Of a
- * job's fields the thread alone writes any once it has taken it.
+ * One thread of each process that asks for any runs them all, with retries as ezai_call's (a variant that
+ * is tried once would lose against a control that is tried thrice). It holds a copy of what it sends and
+ * nothing of the caller's. Of a job's fields the thread alone writes any once it has taken it.
  */
 
 FLAGSHM_COLD_ void ezai_job_free_(struct ezai_job_ *job)
@@ -81,8 +81,8 @@ FLAGSHM_COLD_ char *ezai_pair_begin_(const struct ezai_call_ *shadow, const stru
     return NULL;
 }
 
-/* Adds the pair to the log: opened anew each time, so that the file may be moved away; one write, so that lines of many
- * processes do not mix. */
+/* Adds the pair to the log: opened anew each time, so that the file may be moved away; one write, so that
+ * lines of many processes do not mix. */
 FLAGSHM_COLD_ bool ezai_pair_write_(const struct ezai *ai, struct ezai_job_ *job)
 {
     struct ezai_text_ t = {NULL, 0, 0, 0, false};

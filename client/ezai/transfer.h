@@ -1,4 +1,5 @@
-/* ezai: one attempt over libcurl, and whether and when there is another. A room of ezai.h, which includes it. */
+/* ezai: one attempt over libcurl, and whether and when there is another. A room of ezai.h, which includes
+ * it. */
 #ifndef FLAGSHM_EZAI_TRANSFER_H
 #define FLAGSHM_EZAI_TRANSFER_H
 #ifndef FLAGSHM_EZAI_H
@@ -7,10 +8,10 @@
 
 /* ---- Trying again ----
  *
- * As the vendor's own clients do: 408, 409, 429 and 5xx, and an exchange that broke before anything of the answer was
- * seen; "x-should-retry" overrules. After "retry-after-ms" or "retry-after" where it says at most a minute, else after
- * half a second, doubled each time up to 8 s, less up to a quarter by chance. A spending limit that names no time does not
- * pass by waiting.
+ * As the vendor's own clients do: 408, 409, 429 and 5xx, and an exchange that broke before anything of the
+ * answer was seen; "x-should-retry" overrules. After "retry-after-ms" or "retry-after" where it says at
+ * most a minute, else after half a second, doubled each time up to 8 s, less up to a quarter by chance. A
+ * spending limit that names no time does not pass by waiting.
  */
 
 FLAGSHM_COLD_ bool ezai_may_retry_(uint32_t status, const char *should_retry, bool is_spent)
@@ -131,8 +132,8 @@ FLAGSHM_COLD_ curl_socket_t ezai_socket_(void *user, curlsocktype purpose, struc
     return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
-/* `is_foreign`: a value that may be anything; what is not printable ASCII, and '%', becomes %XX. Any other goes in as a whole, so that
- * no half of a key stays behind where the text grows. */
+/* `is_foreign`: a value that may be anything; what is not printable ASCII, and '%', becomes %XX. Any other
+ * goes in as a whole, so that no half of a key stays behind where the text grows. */
 FLAGSHM_COLD_ bool ezai_add_header_(struct ezai_call_ *c, const char *name, const char *value,
                                     bool is_foreign)
 {
@@ -197,7 +198,8 @@ FLAGSHM_COLD_ bool ezai_headers_(struct ezai_call_ *c, const struct ezai *ai,
     return is_good;
 }
 
-/* Prepares the next attempt: what the one before left is cleared, the handle is set up. False: out of memory. */
+/* Prepares the next attempt: what the one before left is cleared, the handle is set up. False: out of
+ * memory. */
 FLAGSHM_COLD_ bool ezai_attempt_begin_(struct ezai_call_ *c, const struct ezai *ai, CURL *easy,
                                        uint64_t left_ms)
 {
