@@ -202,6 +202,15 @@ struct bench_rwlock_reader {
     size_t at;
 } __attribute__((aligned(128)));
 
+/* ---- bench_record.c: outcomes ---- */
+
+struct bench_record;
+struct bench_record *bench_record_open(const struct bench_setup *setup);
+void bench_record_close(struct bench_record *record);
+void *bench_record_writer(struct bench_record *record); /* the context of both */
+void bench_run_record(void *context, size_t n);         /* a full outcome of a guarded flag */
+void bench_run_adds(void *context, size_t n);           /* seven atomic additions */
+
 /* ---- bench_python.c ---- */
 
 struct bench_python;
@@ -219,6 +228,7 @@ void bench_group_publish(const struct bench_setup *setup);
 void bench_group_process(const struct bench_setup *setup);
 void bench_group_latency(const struct bench_setup *setup);
 void bench_group_assign(const struct bench_setup *setup);
+void bench_group_record(const struct bench_setup *setup);
 
 /* bench_count.c: --callgrind: each operation n times between two marks that valgrind counts between. */
 int bench_count(const struct bench_setup *setup);

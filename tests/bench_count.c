@@ -20,6 +20,7 @@ int bench_count(const struct bench_setup *setup)
     struct bench_reader hot, nobody, all, objects;
     struct bench_hash *hash;
     struct bench_batch *batch;
+    struct bench_record *record;
 
     if (RUNNING_ON_VALGRIND == 0)
         bench_die("--count runs under valgrind --tool=callgrind");
@@ -42,6 +43,10 @@ int bench_count(const struct bench_setup *setup)
     batch = bench_batch_open(&store, BENCH_FLAG);
     count("batches, as flagctl assign decides", bench_run_batch, batch);
     bench_batch_close(batch);
+    record = bench_record_open(setup);
+    count("seven atomic additions", bench_run_adds, bench_record_writer(record));
+    count("outcome of a call, guarded flag", bench_run_record, bench_record_writer(record));
+    bench_record_close(record);
     bench_hash_close(hash);
     bench_reader_close(&hot);
     bench_reader_close(&nobody);

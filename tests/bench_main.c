@@ -12,7 +12,7 @@ static const struct {
 } groups[] = {
     {"decide", bench_group_decide},   {"read", bench_group_read},       {"writer", bench_group_writer},
     {"readers", bench_group_readers}, {"publish", bench_group_publish}, {"process", bench_group_process},
-    {"latency", bench_group_latency}, {"assign", bench_group_assign},
+    {"latency", bench_group_latency}, {"assign", bench_group_assign},   {"record", bench_group_record},
 };
 #define GROUPS (sizeof groups / sizeof groups[0])
 
