@@ -1,6 +1,7 @@
 /* dump: the table segment in words, also where it is damaged: the header is read as bytes of a file, and only what passes every check
  * is followed. */
 #include "tools/connect.h"
+#include "tools/dump.h"
 #include "tools/view.h"
 
 #include <errno.h>
@@ -11,16 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-struct dump {
-    struct flagctl *ctl;
-    cJSON *json;    /* the whole; NULL: for people */
-    cJSON *section; /* where fields go now */
-    int fd;
-    struct stat object;
-    struct flagshm_header header; /* zeros behind what the object has */
-};
-
-static void section_begin(struct dump *d, const char *name)
+void dump_section(struct dump *d, const char *name)
 {
     if (d->json != NULL)
         d->section = cJSON_AddObjectToObject(d->json, name);
@@ -28,10 +20,7 @@ static void section_begin(struct dump *d, const char *name)
         (void)fprintf(d->ctl->out, "%s\n", name);
 }
 
-/* A line, or a member: a text, or with `is_number` as it stands. */
-static void field(struct dump *d, const char *key, bool is_number, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-static void field(struct dump *d, const char *key, bool is_number, const char *format, ...)
+void dump_field(struct dump *d, const char *key, bool is_number, const char *format, ...)
 {
     char text[2304], clean[2304];
     va_list arguments;
@@ -47,27 +36,26 @@ static void field(struct dump *d, const char *key, bool is_number, const char *f
         (void)cJSON_AddStringToObject(d->section, key, text);
 }
 
-/* "VALUE" for machines; with a remark behind it for people. */
-static void judged(struct dump *d, const char *key, bool is_right, const char *value, const char *wanted)
+void dump_judged(struct dump *d, const char *key, bool is_right, const char *value, const char *wanted)
 {
     bool is_number = strspn(value, "0123456789") == strlen(value);
     if (d->json != NULL || is_right)
-        field(d, key, is_number, "%s", value);
+        dump_field(d, key, is_number, "%s", value);
     else
-        field(d, key, false, "%s   WRONG: should be %s", value, wanted);
+        dump_field(d, key, false, "%s   WRONG: should be %s", value, wanted);
 }
 
-static void object_dump(struct dump *d)
+void dump_object(struct dump *d, const char *path)
 {
     const struct stat *o = &d->object;
 
-    section_begin(d, "object");
-    field(d, "path", false, "%s", d->ctl->instance.table_path);
-    field(d, "bytes", true, "%lld", (long long)o->st_size);
-    field(d, "mode", false, "%04o", (unsigned)(o->st_mode & 07777));
-    field(d, "owner_uid", true, "%lu", (unsigned long)o->st_uid);
-    field(d, "owner_gid", true, "%lu", (unsigned long)o->st_gid);
-    field(d, "inode", true, "%llu", (unsigned long long)o->st_ino);
+    dump_section(d, "object");
+    dump_field(d, "path", false, "%s", path);
+    dump_field(d, "bytes", true, "%lld", (long long)o->st_size);
+    dump_field(d, "mode", false, "%04o", (unsigned)(o->st_mode & 07777));
+    dump_field(d, "owner_uid", true, "%lu", (unsigned long)o->st_uid);
+    dump_field(d, "owner_gid", true, "%lu", (unsigned long)o->st_gid);
+    dump_field(d, "inode", true, "%llu", (unsigned long long)o->st_ino);
 }
 
 /* As /proc/sys/kernel/random/boot_id spells it. */
@@ -89,31 +77,31 @@ static void boot_id_read(char out[40])
         (void)close(fd);
 }
 
-static void prefix_dump(struct dump *d)
+void dump_prefix(struct dump *d, uint64_t magic)
 {
     const struct flagshm_header *h = &d->header;
     char text[80], wanted[80], time[40];
 
-    section_begin(d, "prefix");
+    dump_section(d, "prefix");
     (void)snprintf(text, sizeof text, "0x%016" PRIx64, (uint64_t)h->magic);
-    (void)snprintf(wanted, sizeof wanted, "0x%016" PRIx64, FLAGSHM_TABLE_MAGIC);
-    judged(d, "magic", h->magic == FLAGSHM_TABLE_MAGIC, text, wanted);
+    (void)snprintf(wanted, sizeof wanted, "0x%016" PRIx64, magic);
+    dump_judged(d, "magic", h->magic == magic, text, wanted);
     (void)snprintf(text, sizeof text, "0x%08" PRIx32, h->byte_order);
     (void)snprintf(wanted, sizeof wanted, "0x%08" PRIx32, FLAGSHM_BYTE_ORDER);
-    judged(d, "byte_order", h->byte_order == FLAGSHM_BYTE_ORDER, text, wanted);
+    dump_judged(d, "byte_order", h->byte_order == FLAGSHM_BYTE_ORDER, text, wanted);
     (void)snprintf(text, sizeof text, "%u.%u", h->layout_major, h->layout_minor);
     (void)snprintf(wanted, sizeof wanted, "%d.*", FLAGSHM_LAYOUT_MAJOR);
-    judged(d, "layout", h->layout_major == FLAGSHM_LAYOUT_MAJOR, text, wanted);
-    field(d, "header_bytes", true, "%" PRIu32, h->header_bytes);
-    field(d, "kind", true, "%" PRIu32, h->kind);
+    dump_judged(d, "layout", h->layout_major == FLAGSHM_LAYOUT_MAJOR, text, wanted);
+    dump_field(d, "header_bytes", true, "%" PRIu32, h->header_bytes);
+    dump_field(d, "kind", true, "%" PRIu32, h->kind);
     (void)snprintf(text, sizeof text, "%" PRIu64, (uint64_t)h->segment_bytes);
     (void)snprintf(wanted, sizeof wanted, "%lld, the object's size", (long long)d->object.st_size);
-    judged(d, "segment_bytes", h->segment_bytes == (uint64_t)d->object.st_size, text, wanted);
-    field(d, "segment_id", false, "%016" PRIx64, (uint64_t)h->segment_id);
+    dump_judged(d, "segment_bytes", h->segment_bytes == (uint64_t)d->object.st_size, text, wanted);
+    dump_field(d, "segment_id", false, "%016" PRIx64, (uint64_t)h->segment_id);
     boot_id_text(h->boot_id, text);
     boot_id_read(wanted);
-    judged(d, "boot_id", strcmp(text, wanted) == 0, text, "that of this boot");
-    field(d, "created", false, "%s", flagctl_time(h->created_realtime_ns, time));
+    dump_judged(d, "boot_id", strcmp(text, wanted) == 0, text, "that of this boot");
+    dump_field(d, "created", false, "%s", flagctl_time(h->created_realtime_ns, time));
 }
 
 static void lines_dump(struct dump *d)
@@ -122,50 +110,52 @@ static void lines_dump(struct dump *d)
     char age[24];
     int64_t age_ns = (int64_t)(flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_COARSE_) - h->heartbeat_mono_ns);
 
-    section_begin(d, "publish");
-    field(d, "seq", false, "0x%016" PRIx64, (uint64_t)h->seq);
-    field(d, "bank", true, "%d", (int)(h->seq & 1));
-    field(d, "retired", true, "%s", (h->seq & FLAGSHM_SEQ_RETIRED) != 0 ? "true" : "false");
-    field(d, "all_control", true, "%s", (h->seq & FLAGSHM_SEQ_ALL_CONTROL) != 0 ? "true" : "false");
-    field(d, "wake", true, "%" PRIu32, h->wake);
-    section_begin(d, "liveness");
-    field(d, "heartbeat_mono_ns", true, "%" PRIu64, (uint64_t)h->heartbeat_mono_ns);
+    dump_section(d, "publish");
+    dump_field(d, "seq", false, "0x%016" PRIx64, (uint64_t)h->seq);
+    dump_field(d, "bank", true, "%d", (int)(h->seq & 1));
+    dump_field(d, "retired", true, "%s", (h->seq & FLAGSHM_SEQ_RETIRED) != 0 ? "true" : "false");
+    dump_field(d, "all_control", true, "%s", (h->seq & FLAGSHM_SEQ_ALL_CONTROL) != 0 ? "true" : "false");
+    dump_field(d, "wake", true, "%" PRIu32, h->wake);
+    dump_section(d, "liveness");
+    dump_field(d, "heartbeat_mono_ns", true, "%" PRIu64, (uint64_t)h->heartbeat_mono_ns);
     if (d->json == NULL)
-        field(d, "heartbeat", false, "%s%s", flagctl_span(age_ns < 0 ? -age_ns : age_ns, age),
-              age_ns < -INT64_C(2000000000) ? " AHEAD of the clock: another boot or time namespace" : " ago");
+        dump_field(d, "heartbeat", false, "%s%s", flagctl_span(age_ns < 0 ? -age_ns : age_ns, age),
+                   age_ns < -INT64_C(2000000000) ? " AHEAD of the clock: another boot or time namespace"
+                                                 : " ago");
     else
-        field(d, "age_ms", true, "%" PRId64, age_ns / 1000000);
-    field(d, "period_ns", true, "%" PRIu64, (uint64_t)h->period_ns);
-    field(d, "stale_after_ns", true, "%" PRIu64, (uint64_t)h->stale_after_ns);
-    field(d, "stale", true, "%s",
-          age_ns < -INT64_C(2000000000) || (age_ns > 0 && (uint64_t)age_ns > h->stale_after_ns) ? "true"
-                                                                                                : "false");
-    field(d, "window_4h", true, "%" PRIu32, h->window_4h);
-    field(d, "window_1h", true, "%" PRIu32, h->window_1h);
-    field(d, "outcomes_id", false, "%016" PRIx64, (uint64_t)h->outcomes_id);
-    field(d, "pid", true, "%" PRIu32, h->pid);
+        dump_field(d, "age_ms", true, "%" PRId64, age_ns / 1000000);
+    dump_field(d, "period_ns", true, "%" PRIu64, (uint64_t)h->period_ns);
+    dump_field(d, "stale_after_ns", true, "%" PRIu64, (uint64_t)h->stale_after_ns);
+    dump_field(d, "stale", true, "%s",
+               age_ns < -INT64_C(2000000000) || (age_ns > 0 && (uint64_t)age_ns > h->stale_after_ns)
+                   ? "true"
+                   : "false");
+    dump_field(d, "window_4h", true, "%" PRIu32, h->window_4h);
+    dump_field(d, "window_1h", true, "%" PRIu32, h->window_1h);
+    dump_field(d, "outcomes_id", false, "%016" PRIx64, (uint64_t)h->outcomes_id);
+    dump_field(d, "pid", true, "%" PRIu32, h->pid);
 }
 
 static void geometry_dump(struct dump *d)
 {
     const struct flagshm_header *h = &d->header;
 
-    section_begin(d, "geometry");
-    field(d, "bank_offset_0", true, "%" PRIu64, (uint64_t)h->bank_offset[0]);
-    field(d, "bank_offset_1", true, "%" PRIu64, (uint64_t)h->bank_offset[1]);
-    field(d, "bank_bytes", true, "%" PRIu64, (uint64_t)h->bank_bytes);
-    field(d, "index_offset", true, "%" PRIu64, (uint64_t)h->index_offset);
-    field(d, "index_slots", true, "%" PRIu32, h->index_slots);
-    field(d, "records_offset", true, "%" PRIu64, (uint64_t)h->records_offset);
-    field(d, "record_stride", true, "%" PRIu32, h->record_stride);
-    field(d, "record_capacity", true, "%" PRIu32, h->record_capacity);
-    field(d, "arm_stride", true, "%" PRIu32, h->arm_stride);
-    field(d, "heap_offset", true, "%" PRIu64, (uint64_t)h->heap_offset);
-    field(d, "heap_bytes", true, "%" PRIu64, (uint64_t)h->heap_bytes);
-    section_begin(d, "paths");
-    field(d, "socket", false, "%.*s", (int)sizeof h->socket_path - 1, h->socket_path);
-    field(d, "state_dir", false, "%.*s", (int)sizeof h->state_dir - 1, h->state_dir);
-    field(d, "file", false, "%.*s", (int)sizeof h->file_path - 1, h->file_path);
+    dump_section(d, "geometry");
+    dump_field(d, "bank_offset_0", true, "%" PRIu64, (uint64_t)h->bank_offset[0]);
+    dump_field(d, "bank_offset_1", true, "%" PRIu64, (uint64_t)h->bank_offset[1]);
+    dump_field(d, "bank_bytes", true, "%" PRIu64, (uint64_t)h->bank_bytes);
+    dump_field(d, "index_offset", true, "%" PRIu64, (uint64_t)h->index_offset);
+    dump_field(d, "index_slots", true, "%" PRIu32, h->index_slots);
+    dump_field(d, "records_offset", true, "%" PRIu64, (uint64_t)h->records_offset);
+    dump_field(d, "record_stride", true, "%" PRIu32, h->record_stride);
+    dump_field(d, "record_capacity", true, "%" PRIu32, h->record_capacity);
+    dump_field(d, "arm_stride", true, "%" PRIu32, h->arm_stride);
+    dump_field(d, "heap_offset", true, "%" PRIu64, (uint64_t)h->heap_offset);
+    dump_field(d, "heap_bytes", true, "%" PRIu64, (uint64_t)h->heap_bytes);
+    dump_section(d, "paths");
+    dump_field(d, "socket", false, "%.*s", (int)sizeof h->socket_path - 1, h->socket_path);
+    dump_field(d, "state_dir", false, "%.*s", (int)sizeof h->state_dir - 1, h->state_dir);
+    dump_field(d, "file", false, "%.*s", (int)sizeof h->file_path - 1, h->file_path);
 }
 
 static void bank_dump(struct dump *d, int number)
@@ -175,20 +165,20 @@ static void bank_dump(struct dump *d, int number)
     char name[16], time[40];
 
     (void)snprintf(name, sizeof name, "bank_%d", number);
-    section_begin(d, name);
-    field(d, "served", true, "%s", (d->header.seq & 1) == (uint64_t)number ? "true" : "false");
+    dump_section(d, name);
+    dump_field(d, "served", true, "%s", (d->header.seq & 1) == (uint64_t)number ? "true" : "false");
     memset(&bank, 0, sizeof bank);
     if (offset > (uint64_t)d->object.st_size ||
         pread(d->fd, &bank, sizeof bank, (off_t)offset) != (ssize_t)sizeof bank) {
-        field(d, "fault", false, "offset %" PRIu64 " lies outside the object", offset);
+        dump_field(d, "fault", false, "offset %" PRIu64 " lies outside the object", offset);
         return;
     }
-    field(d, "version", true, "%" PRIu64, (uint64_t)bank.version);
-    field(d, "file_rev", true, "%" PRIu64, (uint64_t)bank.file_rev);
-    field(d, "published", false, "%s", flagctl_time(bank.published_realtime_ns, time));
-    field(d, "flag_count", true, "%" PRIu32, bank.flag_count);
-    field(d, "heap_used", true, "%" PRIu64, (uint64_t)bank.heap_used);
-    field(d, "content_hash", false, "%016" PRIx64, (uint64_t)bank.content_hash);
+    dump_field(d, "version", true, "%" PRIu64, (uint64_t)bank.version);
+    dump_field(d, "file_rev", true, "%" PRIu64, (uint64_t)bank.file_rev);
+    dump_field(d, "published", false, "%s", flagctl_time(bank.published_realtime_ns, time));
+    dump_field(d, "flag_count", true, "%" PRIu32, bank.flag_count);
+    dump_field(d, "heap_used", true, "%" PRIu64, (uint64_t)bank.heap_used);
+    dump_field(d, "content_hash", false, "%016" PRIx64, (uint64_t)bank.content_hash);
 }
 
 /* ---- records, where the client library accepts the table ---- */
@@ -306,6 +296,8 @@ static int dump_run(struct flagctl *ctl, int argc, char **argv)
 
     (void)argc;
     (void)argv;
+    if (flagctl_option(ctl, "outcomes") != NULL)
+        return dump_outcomes(ctl, flagctl_option(ctl, "outcomes"));
     d.fd = open(ctl->instance.table_path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOFOLLOW);
     if (d.fd < 0)
         return open_fail(ctl, errno);
@@ -320,8 +312,8 @@ static int dump_run(struct flagctl *ctl, int argc, char **argv)
                             strerror(code));
     }
     d.json = ctl->is_json ? cJSON_CreateObject() : NULL;
-    object_dump(&d);
-    prefix_dump(&d);
+    dump_object(&d, ctl->instance.table_path);
+    dump_prefix(&d, FLAGSHM_TABLE_MAGIC);
     lines_dump(&d);
     geometry_dump(&d);
     bank_dump(&d, 0);
@@ -337,21 +329,37 @@ static int dump_run(struct flagctl *ctl, int argc, char **argv)
     return code;
 }
 
+static const struct flagctl_option options[] = {
+    {"outcomes", 0, "FLAG", FLAGCTL_FLAG,
+     "instead: where the flag's outcomes are booked; also a slot's number"},
+    {0},
+};
+
 const struct flagctl_command flagctl_dump_command = {
     .name = "dump",
     .group = "Look",
     .arguments = "",
-    .summary = "the table segment in words: header, geometry, banks, records",
-    .help = "For the day on which something is wrong with the table itself: each field as it stands, also "
-            "where programs would refuse\n"
-            "the segment; records only where they would accept it.\n\n"
-            "Exit codes: 0, 5 no table, or one that programs refuse (what could be read is printed).\n\n"
-            "JSON: {\"object\", \"prefix\", \"publish\", \"liveness\", \"geometry\", \"paths\", \"bank_0\", "
-            "\"bank_1\": objects with the fields of\n"
-            "  the printed form, \"damaged_records\", \"records\": [{\"name\", \"stage\", \"salt\", "
-            "\"switches\": [WORD], \"rollout_mpct\",\n"
-            "  \"shadow_mpct\", \"slot\", \"slot_generation\", \"force_count\", \"changed_version\", "
-            "\"arms\": [{\"name\", \"model\", \"weight\",\n"
-            "  \"value_bytes\", \"value_hash\", \"fingerprint\"}]}]}",
+    .summary = "the segments in words: header, geometry, banks, records, a slot of outcomes",
+    .help =
+        "For the day on which something is wrong with the table itself: each field as it stands, also "
+        "where programs would refuse\n"
+        "the segment; records only where they would accept it.\n\n"
+        "With --outcomes the header of the outcome segment and one slot of it: counters, percentiles, "
+        "signals "
+        "and levels, as they\n"
+        "stand there, whoever wrote them.\n\n"
+        "Exit codes: 0, 5 no table, or one that programs refuse (what could be read is printed).\n\n"
+        "JSON: {\"object\", \"prefix\", \"publish\", \"liveness\", \"geometry\", \"paths\", \"bank_0\", "
+        "\"bank_1\": objects with the fields of\n"
+        "  the printed form, \"damaged_records\", \"records\": [{\"name\", \"stage\", \"salt\", "
+        "\"switches\": [WORD], \"rollout_mpct\",\n"
+        "  \"shadow_mpct\", \"slot\", \"slot_generation\", \"force_count\", \"changed_version\", "
+        "\"arms\": [{\"name\", \"model\", \"weight\",\n"
+        "  \"value_bytes\", \"value_hash\", \"fingerprint\"}]}]}; with --outcomes {\"object\", \"prefix\", "
+        "\"doorbell\", \"slot\": objects,\n"
+        "  \"arms\": [{\"arm\", counters, \"latency_ms\", ...}], \"signals\": [{\"kind\", \"is_timed\", "
+        "\"first_table\", \"threshold\", \"capped_bad\",\n"
+        "  \"levels\": {WINDOW: [[15 of control], [15 of the variants]]}}]}",
+    .options = options,
     .run = dump_run,
 };
