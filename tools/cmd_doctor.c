@@ -171,6 +171,7 @@ static int doctor_run(struct flagctl *ctl, int argc, char **argv)
     doctor_heartbeat(&d);
     doctor_file(&d);
     doctor_switches(&d);
+    doctor_outcomes(&d);
     doctor_upkeep(&d);
     doctor_disk(&d);
     if (d.has_table)
@@ -196,9 +197,10 @@ const struct flagctl_command flagctl_doctor_command = {
     .summary = "is everything as it should be; what is not, and the mend",
     .help = "Looks at the environment, the table and who owns it, the heartbeat, the server, its lock, the "
             "flag file and whether it is\n"
-            "what is served, kills, held deletions, the watch, the journal, and the room that is left. It "
-            "changes nothing. As\n"
-            "another user than root or the server's it sees less, and says what.\n\n"
+            "what is served, kills, the outcome segment and its slots, held deletions, the watch, the "
+            "journal, and the "
+            "room that is left. It\n"
+            "changes nothing. As another user than root or the server's it sees less, and says what.\n\n"
             "Exit codes: 0 all is well, or there are only warnings; 5 the table or the server is not there, "
             "mute or stale; 6 the\n"
             "flag file has errors; 1 something else is wrong.\n\n"

@@ -6,14 +6,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#define COLUMNS_MAX   9 /* eight arms and shadow */
-#define IDS_MIN       1000
-#define IDENTITY_S    (24 * 3600)
-#define PER_ID_MIN    1.05
-#define PER_ID_MIN_SS 1.01 /* sessions are short */
-
+#define COLUMNS_MAX 9 /* eight arms and shadow */
 struct stats {
     struct flagctl *ctl;
     const char *flag; /* NULL: all */
@@ -77,35 +71,12 @@ static void warn_of_host(const struct stats *s, cJSON *list)
             number_of(s->answer, "slots_refused"), FLAGSHM_SLOTS);
 }
 
-static double calls_of(const cJSON *flag)
-{
-    const cJSON *arms = member(flag, "arms"), *arm;
-    double started = 0, finished = 0;
-
-    for (arm = arms != NULL ? arms->child : NULL; arm != NULL; arm = arm->next) {
-        started += number_of(arm, "started");
-        finished += number_of(arm, "finished");
-    }
-    return started > finished ? started : finished;
-}
-
-static double age_s(const cJSON *flag)
-{
-    struct tm parts;
-    time_t now = time(NULL);
-
-    memset(&parts, 0, sizeof parts);
-    return strptime(text_of(flag, "since"), "%Y-%m-%dT%H:%M:%SZ", &parts) != NULL
-               ? difftime(now, timegm(&parts))
-               : 0;
-}
-
 static void warn_of_flag(const struct stats *s, const cJSON *flag, cJSON *list)
 {
     const struct flagshm_snapshot_flag *served =
         s->has_table ? flagshm_snapshot_find(&s->snapshot, text_of(flag, "flag")) : NULL;
     bool is_session = served != NULL && (served->switches & FLAGSHM_SWITCH_SESSION) != 0;
-    double ids = number_of(flag, "distinct_ids"), calls = calls_of(flag);
+    double per_id, ids;
 
     if (cJSON_IsFalse(member(flag, "readable")))
         say(list, "its outcomes cannot be read just now: the segment is about to be made anew");
@@ -114,13 +85,12 @@ static void warn_of_flag(const struct stats *s, const cJSON *flag, cJSON *list)
                   "figures; nothing is concluded from them until the flag's next edit");
     if (is_true(flag, "guarded") && cJSON_IsFalse(member(flag, "open")))
         say(list, "just begun: users and guardrails count from one minute after the change on");
-    if (ids >= IDS_MIN && age_s(flag) >= IDENTITY_S &&
-        calls / ids < (is_session ? PER_ID_MIN_SS : PER_ID_MIN))
+    if (flagctl_is_request_id(flag, is_session, &per_id, &ids))
         say(list,
             "%.2f calls for each of %.0f ids: an id that never comes back is a request's, not a user's; pass "
             "the "
             "user's id to flagshm_decide",
-            calls / ids, ids);
+            per_id, ids);
 }
 
 /* Why a flag of the table books nothing. */
@@ -268,7 +238,7 @@ static cJSON *flag_json(const struct stats *s, const cJSON *flag)
         else if (!cJSON_IsArray(item) && !cJSON_IsObject(item))
             (void)cJSON_AddItemToObject(object, item->string, cJSON_Duplicate(item, true));
     }
-    add_number(object, "calls_per_id", ids > 0, ids > 0 ? calls_of(flag) / ids : 0);
+    add_number(object, "calls_per_id", ids > 0, ids > 0 ? flagctl_flag_calls(flag) / ids : 0);
     (void)cJSON_AddNullToObject(object, "why");
     warn_of_flag(s, flag, cJSON_AddArrayToObject(object, "warnings"));
     arms = cJSON_AddArrayToObject(object, "arms");
@@ -424,10 +394,10 @@ static void flag_print(const struct stats *s, const cJSON *flag)
         (void)fprintf(s->ctl->out, "%s: %s, %.6g %% served, since %s (%s)\n",
                       flagctl_clean(text_of(flag, "flag"), name, sizeof name), text_of(flag, "stage"),
                       number_of(flag, "rollout_pct"), text_of(flag, "since"),
-                      flagctl_span((int64_t)(age_s(flag) * 1e9), age));
+                      flagctl_span((int64_t)(flagctl_flag_age_s(flag) * 1e9), age));
         (void)fprintf(s->ctl->out, "about %.0f ids (to 3 %%)", ids);
         if (ids > 0)
-            (void)fprintf(s->ctl->out, ", %.2g calls each", calls_of(flag) / ids);
+            (void)fprintf(s->ctl->out, ", %.2g calls each", flagctl_flag_calls(flag) / ids);
         (void)fprintf(s->ctl->out, "; slot %.0f of %u, generation %.0f\n\n", number_of(flag, "slot"),
                       FLAGSHM_SLOTS, number_of(flag, "generation"));
     }

@@ -3,6 +3,12 @@
 
 #include <math.h>
 #include <string.h>
+#include <time.h>
+
+#define IDS_MIN            1000
+#define IDENTITY_S         (24 * 3600)
+#define PER_ID_MIN         1.05
+#define PER_ID_MIN_SESSION 1.01 /* sessions are short */
 
 const struct flagctl_metric flagctl_metrics[] = {
     {"calls", "started", FLAGCTL_COUNT, "started", NULL, false},
@@ -130,6 +136,40 @@ bool flagctl_metric_value(const struct flagctl_metric *metric, const cJSON *arm,
     default:
         return flagctl_arm_number(arm, metric->key, value);
     }
+}
+
+/* ---- flags ---- */
+
+double flagctl_flag_calls(const cJSON *flag)
+{
+    const cJSON *arms = cJSON_GetObjectItemCaseSensitive(flag, "arms"), *arm;
+    double started = 0, finished = 0;
+
+    for (arm = arms != NULL ? arms->child : NULL; arm != NULL; arm = arm->next) {
+        started += raw(arm, "started");
+        finished += raw(arm, "finished");
+    }
+    return started > finished ? started : finished;
+}
+
+double flagctl_flag_age_s(const cJSON *flag)
+{
+    const char *since = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(flag, "since"));
+    struct tm parts;
+    time_t now = time(NULL);
+
+    memset(&parts, 0, sizeof parts);
+    return since != NULL && strptime(since, "%Y-%m-%dT%H:%M:%SZ", &parts) != NULL
+               ? difftime(now, timegm(&parts))
+               : 0;
+}
+
+bool flagctl_is_request_id(const cJSON *flag, bool is_session, double *calls_per_id, double *ids)
+{
+    *ids = raw(flag, "distinct_ids");
+    *calls_per_id = *ids > 0 ? flagctl_flag_calls(flag) / *ids : 0;
+    return *ids >= IDS_MIN && flagctl_flag_age_s(flag) >= IDENTITY_S &&
+           *calls_per_id < (is_session ? PER_ID_MIN_SESSION : PER_ID_MIN);
 }
 
 /* ---- texts ---- */

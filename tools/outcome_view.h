@@ -40,6 +40,12 @@ void flagctl_metric_text(const struct flagctl_metric *metric, const cJSON *arm, 
 void flagctl_metric_difference(const struct flagctl_metric *metric, const cJSON *control,
                                const cJSON *variant, char *out, size_t room, bool *is_clear);
 
+/* Calls of all arms, and seconds since when they are counted, of a flag as the server sends it. */
+double flagctl_flag_calls(const cJSON *flag);
+double flagctl_flag_age_s(const cJSON *flag);
+/* Over a day and 1000 ids: do ids hardly ever come back, so that they are requests and not users? */
+bool flagctl_is_request_id(const cJSON *flag, bool is_session, double *calls_per_id, double *ids);
+
 /* "812 ms", "1.24 s". Returns `out`. */
 char *flagctl_ms(double ms, char out[24]);
 /* "1234", "1.5" where it is small. Returns `out`. */
