@@ -49,6 +49,34 @@ static int print_layout(void)
     OFFSET(flagshm_decision, shadow);
     OFFSET(flagshm_decision, model);
     OFFSET(flagshm_decision, value);
+    SIZE(flagshm_outcomes);
+    SIZE(flagshm_slot);
+    SIZE(flagshm_arm_outcomes);
+    SIZE(flagshm_signal);
+    SIZE(flagshm_bell);
+    OFFSET(flagshm_header, window_4h);
+    OFFSET(flagshm_header, outcomes_id);
+    OFFSET(flagshm_outcomes, segment_id);
+    OFFSET(flagshm_outcomes, dirty);
+    OFFSET(flagshm_outcomes, armed);
+    OFFSET(flagshm_outcomes, bells);
+    OFFSET(flagshm_outcomes, shadow_tokens);
+    OFFSET(flagshm_bell, tag);
+    OFFSET(flagshm_slot, arm_count);
+    OFFSET(flagshm_slot, is_open);
+    OFFSET(flagshm_slot, lost_window);
+    OFFSET(flagshm_slot, flag);
+    OFFSET(flagshm_slot, signals);
+    OFFSET(flagshm_slot, capped_bad);
+    OFFSET(flagshm_slot, levels);
+    OFFSET(flagshm_slot, distinct);
+    OFFSET(flagshm_slot, seen);
+    OFFSET(flagshm_slot, calls);
+    OFFSET(flagshm_slot, arms);
+    OFFSET(flagshm_slot, cells);
+    OFFSET(flagshm_signal, first_table);
+    OFFSET(flagshm_signal, threshold);
+    OFFSET(flagshm_arm_outcomes, histograms);
     return 0;
 }
 
