@@ -256,7 +256,6 @@ struct bench_record *bench_record_open(const struct bench_setup *setup)
         pthread_mutexattr_setpshared(&shared, PTHREAD_PROCESS_SHARED) != 0 ||
         pthread_mutex_init(&r->locked.lock, &shared) != 0)
         bench_die("no mutex");
-    bench_run_record(&r->writers[0], 3000000); /* cells and users as after a day */
     return r;
 }
 
@@ -305,6 +304,7 @@ void bench_group_record(const struct bench_setup *setup)
     bool has_two = setup->cpu[1] >= 0;
 
     bench_progress("recording");
+    bench_run_record(&r->writers[0], 3000000); /* cells and users as after a day */
     pair_open(&pairs[0], bench_run_record, r, setup->cpu[1]);
     pair_open(&pairs[1], run_shared, r, setup->cpu[1]);
     pair_open(&pairs[2], run_mutex, r, setup->cpu[1]);
