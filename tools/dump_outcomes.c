@@ -91,7 +91,7 @@ static void doorbell_dump(struct dump *d, const struct flagshm_outcomes *s)
     uint32_t dirty = 0, i;
 
     for (i = 0; i < FLAGSHM_SLOTS; i++)
-        dirty += s->dirty[i / 64] >> (i % 64) & 1;
+        dirty += (uint32_t)(s->dirty[i / 64] >> (i % 64) & 1);
     dump_section(d, "doorbell");
     dump_field(d, "dirty_slots", true, "%" PRIu32, dirty);
     dump_field(d, "armed", true, "%" PRIu32, s->armed);

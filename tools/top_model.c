@@ -65,7 +65,7 @@ static bool take_table(struct top *top, struct flagshm_snapshot *snapshot)
         return false;
     for (i = 0; i < snapshot->count; i++) {
         const struct flagshm_snapshot_flag *served = &snapshot->flags[i];
-        struct top_flag *flag = &flags[count], key, *old;
+        struct top_flag *flag = &flags[count], key = {.served = served}, *old;
         uint32_t arms = served->arm_count < 8 ? served->arm_count + (served->shadow_mpct != 0) : 8;
 
         if (served->slot >= FLAGSHM_SLOTS || served->slot_generation == 0 || arms == 0 ||
@@ -74,7 +74,6 @@ static bool take_table(struct top *top, struct flagshm_snapshot *snapshot)
         flag->served = served;
         flag->generation = served->slot_generation;
         flag->arm_count = arms;
-        key.served = served;
         old = top->count > 0 ? bsearch(&key, top->flags, top->count, sizeof key, by_name) : NULL;
         if (old != NULL && old->arms != NULL && old->arm_count == arms) {
             flag->arms = old->arms; /* its curve goes on, also in another slot */
