@@ -98,8 +98,8 @@ static void change(const uint8_t *data, size_t size)
              bytes > 0 && size > 0 && at < places[place].from + places[place].bytes && undo_count < UNDO_MAX;
              bytes--, size--, at++) {
             undo[undo_count].at = at;
-            undo[undo_count++].was = bytes_[at];
-            bytes_[at] = *data++;
+            undo[undo_count++].was = __atomic_load_n(&bytes_[at], __ATOMIC_RELAXED);
+            __atomic_store_n(&bytes_[at], *data++, __ATOMIC_RELAXED);
         }
     }
 }
@@ -108,7 +108,7 @@ static void change_back(void)
 {
     while (undo_count > 0) {
         undo_count--;
-        bytes_[undo[undo_count].at] = undo[undo_count].was;
+        __atomic_store_n(&bytes_[undo[undo_count].at], undo[undo_count].was, __ATOMIC_RELAXED);
     }
 }
 
