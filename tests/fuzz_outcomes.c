@@ -69,11 +69,16 @@ static const struct flagshm_outcome outcomes[] = {
     {.http_status = 429, .limited = true},
 };
 
+static void end(void)
+{
+    outcomes_end(&w);
+}
+
 static void prepare(void)
 {
     unsigned i;
 
-    assert(outcomes_begin(&w));
+    assert(outcomes_begin(&w) && atexit(end) == 0); /* libFuzzer ends by exit */
     w.shadow_mpct = 100000;
     assert(outcomes_publish(&w, OUTCOMES_FLAG("f", "50", OUTCOMES_GUARDED) ", " OUTCOMES_FLAG(
                                     "g", "50", OUTCOMES_GUARDED)) == 0);
@@ -276,16 +281,15 @@ int main(int argc, char **argv)
 {
     uint64_t images = 100000, n;
     uint8_t data[128];
-    char *end = NULL;
+    char *rest = NULL;
 
     prepare();
     if (argc > 1) {
-        images = strtoull(argv[1], &end, 10);
-        if (*end != '\0') {
+        images = strtoull(argv[1], &rest, 10);
+        if (*rest != '\0') {
             int i, failed = 0;
             for (i = 1; i < argc; i++)
                 failed |= run_file(argv[i]);
-            outcomes_end(&w);
             return failed;
         }
     }
@@ -294,7 +298,6 @@ int main(int argc, char **argv)
     for (n = 0; n < images; n++)
         (void)LLVMFuzzerTestOneInput(data, make_input(data));
     read_while_scribbled(20000);
-    outcomes_end(&w);
     printf("%" PRIu64 " images\n", images);
     return 0;
 }
