@@ -202,7 +202,7 @@ void flagshm_rollout_set_share(struct flagshm_rollout *s, const struct flagshm_p
         s->stage = FLAGSHM_STAGE_STEP;
     else if (s->stage != FLAGSHM_STAGE_COMPLETE)
         s->stage = FLAGSHM_STAGE_FULL;
-    if (mpct < FLAGSHM_MPCT_FULL)
+    if (mpct <= FLAGSHM_PROBE_MPCT) /* else it goes on: to end it would raise */
         s->is_probing = false;
 }
 
