@@ -2,71 +2,17 @@
  * kill and cap, latch, guardrails that compare arms, capacity, both arms bad, breaker and absolute limits, sample ratio and lack of data,
  * users, signals, hold, window and freeze, approval, advance.
  */
-#include "server/rollout_internal.h"
+#include "server/rollout_judging.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define QUIET_MAX_NS     (6 * HOUR_NS) /* without an outcome for so long, time is not held any more */
-#define QUIET_MIN_NS     (2 * SECOND_NS)
-#define SIGNAL_NS        HOUR_NS
-#define STEP_BACKS_A_DAY 3
-#define STARTED_WITHOUT  20 /* calls of the variant that began before it is said that none ends */
-#define PROBE_CONTROL    20 /* calls of control before a probe says that it is well */
-
-struct judging {
-    struct flagshm_rollout *s;
-    struct flagshm_rollout before;
-    const struct flagshm_rollout_file *file;
-    const struct flagshm_plan *plan;
-    const struct flagshm_look *look;
-    const struct flagshm_verdict *v; /* NULL: nothing is known of this evidence */
-    struct flagshm_judgement *d;
-    bool may_act; /* the mode is not "observe" */
-    bool is_thin; /* two holds have gone by without enough users */
-    uint64_t planned_hold_ns;
-};
-
-/* What nobody may wave through: there is no higher step, or the file or the plan forbids it. */
-bool flagshm_wait_is_firm(enum flagshm_wait reason)
-{
-    return reason == FLAGSHM_WAIT_MODE || reason == FLAGSHM_WAIT_FILE_CAP || reason == FLAGSHM_WAIT_PLAN_END;
-}
-
-static void wait(struct judging *j, enum flagshm_wait reason)
-{
-    uint32_t bit = UINT32_C(1) << reason;
-
-    if (!flagshm_wait_is_firm(reason) && j->s->waived_until_wall_ns[reason] > j->look->now.wall_ns)
-        j->d->waived |= bit;
-    else
-        j->d->waits |= bit;
-}
-
-static struct flagshm_change change_of(struct judging *j, enum flagshm_cause cause)
-{
-    return (struct flagshm_change){&j->before, j->s, &j->look->now, cause, NULL, -1, NULL};
-}
-
-/* Once in an evidence. */
-static bool say_once(struct judging *j, uint32_t what)
-{
-    if (j->s->said & what)
-        return false;
-    j->s->said |= what;
-    return true;
-}
+#define QUIET_MAX_NS    (6 * HOUR_NS) /* without an outcome for so long, time is not held any more */
+#define QUIET_MIN_NS    (2 * SECOND_NS)
+#define SIGNAL_NS       HOUR_NS
+#define STARTED_WITHOUT 20 /* calls of the variant that began before it is said that none ends */
 
 /* ---- time ---- */
-
-static uint64_t planned_hold(const struct judging *j)
-{
-    int32_t step = flagshm_rollout_step(j->s, j->plan);
-
-    if (j->s->stage == FLAGSHM_STAGE_FULL)
-        return j->plan->watch_ns;
-    return step >= 0 ? j->plan->steps[step].hold_ns : 0;
-}
 
 /* Of [from, now], what lies within six hours behind an outcome: that of the last look, or the newest. */
 static uint64_t covered(uint64_t from, uint64_t now, uint64_t last, uint64_t newest)
@@ -139,244 +85,6 @@ static void count_time(struct judging *j)
     s->looked_wall_ns = now->wall_ns;
 }
 
-/* ---- back ---- */
-
-static bool roll_back(struct judging *j, enum flagshm_cause cause, int32_t guard,
-                      const struct flagshm_guard_verdict *numbers, const char *why)
-{
-    struct flagshm_change change = change_of(j, cause);
-
-    change.guard = guard;
-    change.numbers = numbers;
-    flagshm_rollout_latch(j->s);
-    return flagshm_rollout_conclude(&change, &j->d->transition, "%s", why);
-}
-
-static bool would(struct judging *j, enum flagshm_cause cause, uint32_t what, int32_t guard,
-                  const struct flagshm_guard_verdict *numbers, const char *why)
-{
-    struct flagshm_change change = change_of(j, cause);
-
-    if (!say_once(j, what))
-        return false;
-    change.guard = guard;
-    change.numbers = numbers;
-    return flagshm_rollout_conclude(&change, &j->d->transition, "%s", why);
-}
-
-/* The guardrail of a verdict's entry: the same place where nobody has edited the list meanwhile. */
-static const struct flagshm_guardrail *guardrail_of(const struct judging *j, uint32_t i)
-{
-    const struct flagshm_guards *guards = j->file->guards;
-    uint32_t k;
-
-    if (i < guards->count && guards->list[i].kind == j->v->guards[i].kind)
-        return &guards->list[i];
-    for (k = 0; k < guards->count; k++)
-        if (guards->list[k].kind == j->v->guards[i].kind)
-            return &guards->list[k];
-    return NULL;
-}
-
-static bool end_shadow(struct judging *j, uint32_t i, const char *why)
-{
-    struct flagshm_change change = change_of(j, FLAGSHM_CAUSE_SHADOW_ENDED);
-
-    change.guard = (int32_t)i;
-    change.numbers = &j->v->guards[i];
-    j->s->is_shadow_ended = true;
-    return flagshm_rollout_conclude(&change, &j->d->transition, "%s", why);
-}
-
-/* Never blocked, no minimum: they are valid from the first user on. */
-static bool judge_comparisons(struct judging *j)
-{
-    char why[400];
-    uint32_t i;
-
-    for (i = 0; j->v && i < j->v->guard_count && i < FLAGSHM_GUARDRAILS_MAX; i++) {
-        const struct flagshm_guard_verdict *g = &j->v->guards[i];
-        const struct flagshm_guardrail *guardrail = guardrail_of(j, i);
-
-        if (!guardrail || !guardrail->has_rollback || !g->is_significant || !g->is_material)
-            continue;
-        flagshm_guard_words(j->v, j->file->guards, i, why, sizeof why);
-        if (guardrail->is_observed || !j->may_act) {
-            if (would(j, FLAGSHM_CAUSE_WOULD_ROLL_BACK, UINT32_C(1) << i, (int32_t)i, g, why))
-                return true;
-        } else if (j->s->stage == FLAGSHM_STAGE_SHADOW) {
-            if (!j->s->is_shadow_ended)
-                return end_shadow(j, i, why);
-        } else {
-            return roll_back(j, FLAGSHM_CAUSE_GUARDRAIL, (int32_t)i, g, why);
-        }
-    }
-    return false;
-}
-
-/* ---- capacity ---- */
-
-static bool is_third_today(struct flagshm_rollout *s, uint64_t wall_ns)
-{
-    uint64_t *times = s->stepped_back_wall_ns;
-
-    memmove(times, times + 1, (STEP_BACKS_A_DAY - 1) * sizeof *times);
-    times[STEP_BACKS_A_DAY - 1] = wall_ns;
-    return times[0] > 0 && flagshm_minus(wall_ns, times[0]) < DAY_NS;
-}
-
-static bool step_back(struct judging *j, uint32_t to, const char *why)
-{
-    struct flagshm_change change = change_of(j, FLAGSHM_CAUSE_STEPPED_BACK);
-    struct flagshm_rollout *s = j->s;
-    bool is_third = is_third_today(s, j->look->now.wall_ns);
-    char cool[32];
-    uint64_t hold_ns;
-
-    flagshm_rollout_set_share(s, j->plan, to);
-    hold_ns = planned_hold(j);
-    s->cooldown_ns = hold_ns;
-    s->is_paused = s->is_paused || is_third;
-    return flagshm_rollout_conclude(
-        &change, &j->d->transition, "%s; no step up for %s%s", why, flagshm_duration_text(hold_ns, cool),
-        is_third ? "; the third time in a day: paused until `flagctl resume`" : "");
-}
-
-static bool judge_capacity(struct judging *j)
-{
-    char why[200];
-    uint32_t to = flagshm_plan_share_below(j->plan, j->s->share_mpct);
-
-    if (j->s->cooldown_ns > 0 || (j->v && (j->v->is_limited || j->v->is_both_limited)))
-        wait(j, FLAGSHM_WAIT_CAPACITY);
-    if (!j->v || !j->v->is_limited || j->v->is_both_limited || to == 0 ||
-        (j->s->stage != FLAGSHM_STAGE_STEP && j->s->stage != FLAGSHM_STAGE_FULL))
-        return false;
-    snprintf(why, sizeof why,
-             "%.3g %% of the variant's calls ended with 429, %.3g %% of control's: its rate limit is too low",
-             100 * j->v->limited_variant, 100 * j->v->limited_control);
-    if (!j->may_act)
-        return would(j, FLAGSHM_CAUSE_WOULD_STEP_BACK, FLAGSHM_SAID_CAPACITY, -1, NULL, why);
-    return step_back(j, to, why);
-}
-
-/* ---- 100 % ---- */
-
-static bool is_alone(const struct judging *j) /* no control to compare with */
-{
-    return flagshm_rollout_share(j->s) == FLAGSHM_MPCT_FULL;
-}
-
-static bool begin_probe(struct judging *j, int32_t guard, const char *why)
-{
-    struct flagshm_change change = change_of(j, FLAGSHM_CAUSE_PROBE);
-
-    if (j->s->probe_rest_ns > 0) { /* control was no better a moment ago */
-        wait(j, FLAGSHM_WAIT_BOTH_ARMS_BAD);
-        return false;
-    }
-    if (guard >= 0) {
-        change.guard = guard;
-        change.numbers = &j->v->guards[guard];
-    }
-    j->s->is_probing = true;
-    j->s->probe_left_ns = FLAGSHM_PROBE_NS;
-    return flagshm_rollout_conclude(&change, &j->d->transition,
-                                    "%s; for at most 10 minutes, to see whether control is better", why);
-}
-
-static bool end_probe(struct judging *j)
-{
-    struct flagshm_change change = change_of(j, FLAGSHM_CAUSE_PROBE_ENDED);
-    bool is_both_bad = j->v && j->v->is_both_bad;
-
-    j->s->is_probing = false;
-    j->s->probe_left_ns = 0;
-    j->s->probe_rest_ns = FLAGSHM_PROBE_NS;
-    if (is_both_bad)
-        return flagshm_rollout_conclude(
-            &change, &j->d->transition,
-            "control is no better: %.3g %% of its calls failed, %.3g %% of the variant's",
-            100 * j->v->failed_control, 100 * j->v->failed_variant);
-    return flagshm_rollout_conclude(&change, &j->d->transition,
-                                    "in 10 minutes control was not seen to be better");
-}
-
-/* ---- breaker, absolute limits ---- */
-
-static bool stop(struct judging *j, enum flagshm_cause cause, uint32_t said, int32_t guard, const char *why)
-{
-    if (!j->may_act)
-        return would(j, FLAGSHM_CAUSE_WOULD_ROLL_BACK, said, guard, guard >= 0 ? &j->v->guards[guard] : NULL,
-                     why);
-    if (is_alone(j))
-        return begin_probe(j, guard, why);
-    return roll_back(j, cause, guard, guard >= 0 ? &j->v->guards[guard] : NULL, why);
-}
-
-static bool judge_breaker(struct judging *j)
-{
-    const struct flagshm_verdict *v = j->v;
-    char why[256], control[96] = "";
-
-    if (!is_alone(j))
-        snprintf(control, sizeof control, ", while %llu of %llu calls of control did",
-                 (unsigned long long)v->stretch_control_bad, (unsigned long long)v->stretch_control_calls);
-    snprintf(why, sizeof why, "the variant's last %llu calls, of %llu users, all failed%s",
-             (unsigned long long)v->stretch_variant_bad, (unsigned long long)v->stretch_variant_users,
-             control);
-    if (v->has_breaker)
-        return stop(j, FLAGSHM_CAUSE_BREAKER, FLAGSHM_SAID_BREAKER, -1, why);
-    if (!v->has_thin_breaker)
-        return false;
-    wait(j, FLAGSHM_WAIT_BREAKER);
-    return would(j, FLAGSHM_CAUSE_THIN_BREAKER, FLAGSHM_SAID_THIN_BREAKER, -1, NULL, why);
-}
-
-static bool judge_absolute(struct judging *j)
-{
-    char why[400];
-    uint32_t i;
-
-    for (i = 0; i < j->v->guard_count && i < FLAGSHM_GUARDRAILS_MAX; i++) {
-        const struct flagshm_guard_verdict *g = &j->v->guards[i];
-        const struct flagshm_guardrail *guardrail = guardrail_of(j, i);
-
-        if (!guardrail || !g->is_absolute || (j->s->is_probing && j->v->control_calls < PROBE_CONTROL))
-            continue;
-        flagshm_guard_words(j->v, j->file->guards, i, why, sizeof why);
-        if (guardrail->is_observed) {
-            if (would(j, FLAGSHM_CAUSE_WOULD_ROLL_BACK, UINT32_C(1) << i, (int32_t)i, g, why))
-                return true;
-        } else if (stop(j, FLAGSHM_CAUSE_ABSOLUTE, FLAGSHM_SAID_ABSOLUTE, (int32_t)i, why)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* What needs a control that is well. */
-static bool judge_harm(struct judging *j)
-{
-    bool is_watched = j->v && j->s->stage != FLAGSHM_STAGE_SHADOW && flagshm_rollout_share(j->s) > 0;
-
-    if (is_watched && j->v->is_both_bad) {
-        char why[200];
-
-        wait(j, FLAGSHM_WAIT_BOTH_ARMS_BAD);
-        if (j->s->is_probing)
-            return end_probe(j);
-        snprintf(why, sizeof why,
-                 "%.3g %% of the variant's calls failed, and %.3g %% of control's: nothing is concluded, "
-                 "nothing rises",
-                 100 * j->v->failed_variant, 100 * j->v->failed_control);
-        return would(j, FLAGSHM_CAUSE_BOTH_ARMS_BAD, FLAGSHM_SAID_BOTH_BAD, -1, NULL, why);
-    }
-    if (is_watched && (judge_breaker(j) || judge_absolute(j)))
-        return true;
-    return j->s->is_probing && j->s->probe_left_ns == 0 && end_probe(j);
-}
-
 /* ---- data ---- */
 
 static uint64_t quiet_limit(const struct judging *j)
@@ -394,32 +102,32 @@ static bool judge_lack(struct judging *j)
 
     if (j->plan->no_data == FLAGSHM_NO_DATA_ADVANCE && !has_grace)
         return false;
-    wait(j, s->has_traffic && s->traffic_quiet_ns < quiet_limit(j) ? FLAGSHM_WAIT_NO_OUTCOMES
-                                                                   : FLAGSHM_WAIT_NO_TRAFFIC);
+    flagshm_judge_wait(j, s->has_traffic && s->traffic_quiet_ns < quiet_limit(j) ? FLAGSHM_WAIT_NO_OUTCOMES
+                                                                                 : FLAGSHM_WAIT_NO_TRAFFIC);
     if (j->plan->no_data != FLAGSHM_NO_DATA_ROLLBACK || has_grace || s->stage == FLAGSHM_STAGE_SHADOW)
         return false;
     snprintf(why, sizeof why, "no outcome for %s, and the plan's \"no_data\" says rollback",
              flagshm_duration_text(s->outcome_quiet_ns, quiet));
     if (!j->may_act)
-        return would(j, FLAGSHM_CAUSE_WOULD_ROLL_BACK, FLAGSHM_SAID_NO_DATA, -1, NULL, why);
-    return roll_back(j, FLAGSHM_CAUSE_NO_DATA, -1, NULL, why);
+        return flagshm_judge_would(j, FLAGSHM_CAUSE_WOULD_ROLL_BACK, FLAGSHM_SAID_NO_DATA, -1, NULL, why);
+    return flagshm_judge_roll_back(j, FLAGSHM_CAUSE_NO_DATA, -1, NULL, why);
 }
 
 static bool judge_data(struct judging *j)
 {
     if (!j->v) {
-        wait(j, FLAGSHM_WAIT_UNWATCHED);
+        flagshm_judge_wait(j, FLAGSHM_WAIT_UNWATCHED);
         return judge_lack(j);
     }
     if (j->v->has_srm || j->v->misbooked > 0)
-        wait(j, FLAGSHM_WAIT_SRM);
+        flagshm_judge_wait(j, FLAGSHM_WAIT_SRM);
     if (j->v->is_tainted)
-        wait(j, FLAGSHM_WAIT_TAINTED);
+        flagshm_judge_wait(j, FLAGSHM_WAIT_TAINTED);
     if (!j->s->has_outcome || j->s->outcome_quiet_ns >= quiet_limit(j))
         return judge_lack(j);
     if (j->s->stage != FLAGSHM_STAGE_SHADOW && j->look->variant_started >= STARTED_WITHOUT &&
         j->v->variant_calls == 0)
-        wait(j, FLAGSHM_WAIT_NO_OUTCOMES); /* the variant's calls begin, and none ends */
+        flagshm_judge_wait(j, FLAGSHM_WAIT_NO_OUTCOMES); /* the variant's calls begin, and none ends */
     return false;
 }
 
@@ -448,9 +156,9 @@ static void judge_users(struct judging *j)
     if (may_lack_data(j))
         return;
     if (is_shadow && d->users == 0)
-        wait(j, FLAGSHM_WAIT_NO_PAIRS);
+        flagshm_judge_wait(j, FLAGSHM_WAIT_NO_PAIRS);
     else if (is_shadow || s->share_mpct <= FLAGSHM_CANARY_MPCT ? !has_waited : !is_approved(j))
-        wait(j, FLAGSHM_WAIT_MIN_USERS);
+        flagshm_judge_wait(j, FLAGSHM_WAIT_MIN_USERS);
 }
 
 static void judge_prove(struct judging *j)
@@ -468,7 +176,7 @@ static void judge_prove(struct judging *j)
                 is_proven || ((uint32_t)j->v->guards[i].kind == kind && j->v->guards[i].ruled_out > 0 &&
                               j->v->guards[i].ruled_out <= j->plan->prove[kind]);
         if (!is_proven)
-            wait(j, FLAGSHM_WAIT_PROVE);
+            flagshm_judge_wait(j, FLAGSHM_WAIT_PROVE);
     }
 }
 
@@ -481,7 +189,7 @@ static bool judge_signals(struct judging *j)
     uint32_t i;
 
     for (i = 0; j->v && i < j->v->guard_count && i < FLAGSHM_GUARDRAILS_MAX; i++) {
-        const struct flagshm_guardrail *guardrail = guardrail_of(j, i);
+        const struct flagshm_guardrail *guardrail = flagshm_judge_guardrail(j, i);
 
         if (!guardrail || !guardrail->has_hold || guardrail->is_observed || !j->v->guards[i].holds)
             continue;
@@ -495,9 +203,9 @@ static bool judge_signals(struct judging *j)
         if (s->signal_ns[i] > 0)
             j->d->signals |= UINT32_C(1) << i;
     if (j->d->signals != 0 || s->is_shadow_ended)
-        wait(j, FLAGSHM_WAIT_SIGNAL);
-    return found &&
-           would(j, FLAGSHM_CAUSE_SIGNAL, FLAGSHM_SAID_SIGNAL, (int32_t)(found - j->v->guards), found, why);
+        flagshm_judge_wait(j, FLAGSHM_WAIT_SIGNAL);
+    return found && flagshm_judge_would(j, FLAGSHM_CAUSE_SIGNAL, FLAGSHM_SAID_SIGNAL,
+                                        (int32_t)(found - j->v->guards), found, why);
 }
 
 /* ---- up ---- */
@@ -517,34 +225,34 @@ static void judge_permission(struct judging *j)
     const struct flagshm_rollout *s = j->s;
 
     if (s->recovering_ns > 0)
-        wait(j, FLAGSHM_WAIT_RECOVERING);
+        flagshm_judge_wait(j, FLAGSHM_WAIT_RECOVERING);
     if (s->is_paused)
-        wait(j, FLAGSHM_WAIT_PAUSED);
+        flagshm_judge_wait(j, FLAGSHM_WAIT_PAUSED);
     if (s->stage == FLAGSHM_STAGE_FULL) {
         if (s->cap_mpct < s->share_mpct)
-            wait(j, FLAGSHM_WAIT_FILE_CAP);
+            flagshm_judge_wait(j, FLAGSHM_WAIT_FILE_CAP);
         return;
     }
     if (j->plan->mode != FLAGSHM_MODE_AUTO)
-        wait(j, FLAGSHM_WAIT_MODE);
+        flagshm_judge_wait(j, FLAGSHM_WAIT_MODE);
     if (j->d->next_step < 0)
-        wait(j, FLAGSHM_WAIT_PLAN_END);
+        flagshm_judge_wait(j, FLAGSHM_WAIT_PLAN_END);
     if (s->cap_mpct <= s->share_mpct)
-        wait(j, FLAGSHM_WAIT_FILE_CAP);
+        flagshm_judge_wait(j, FLAGSHM_WAIT_FILE_CAP);
     if (!is_in_window(j))
-        wait(j, FLAGSHM_WAIT_WINDOW);
+        flagshm_judge_wait(j, FLAGSHM_WAIT_WINDOW);
     if (j->look->is_frozen)
-        wait(j, FLAGSHM_WAIT_FREEZE);
+        flagshm_judge_wait(j, FLAGSHM_WAIT_FREEZE);
 }
 
 static bool ask_approval(struct judging *j)
 {
-    struct flagshm_change change = change_of(j, FLAGSHM_CAUSE_APPROVAL_ASKED);
+    struct flagshm_change change = flagshm_judge_change(j, FLAGSHM_CAUSE_APPROVAL_ASKED);
     struct flagshm_rollout *s = j->s;
     uint32_t key = flagshm_step_key(j->plan, j->d->next_step);
     char share[24];
 
-    wait(j, FLAGSHM_WAIT_APPROVAL);
+    flagshm_judge_wait(j, FLAGSHM_WAIT_APPROVAL);
     if ((j->d->waits & UINT32_C(1) << FLAGSHM_WAIT_APPROVAL) == 0 ||
         (s->asked_fingerprint == s->variant_fingerprint && s->asked_mpct == key))
         return false;
@@ -565,7 +273,7 @@ static enum flagshm_cause up_cause(const struct judging *j)
 
 static bool advance(struct judging *j)
 {
-    struct flagshm_change change = change_of(j, up_cause(j));
+    struct flagshm_change change = flagshm_judge_change(j, up_cause(j));
     unsigned long long users = (unsigned long long)j->d->users;
     char held[32];
 
@@ -586,7 +294,7 @@ static bool advance(struct judging *j)
 
 static bool complete(struct judging *j)
 {
-    struct flagshm_change change = change_of(j, FLAGSHM_CAUSE_COMPLETED);
+    struct flagshm_change change = flagshm_judge_change(j, FLAGSHM_CAUSE_COMPLETED);
     char held[32];
 
     flagshm_duration_text(j->s->hold_ns, held);
@@ -602,8 +310,8 @@ static bool go_up(struct judging *j)
 
     if (!j->may_act && (s->said & FLAGSHM_SAID_WOULD_STOP) == 0 &&
         j->d->waits == UINT32_C(1) << FLAGSHM_WAIT_MODE)
-        return would(j, FLAGSHM_CAUSE_WOULD_ADVANCE, FLAGSHM_SAID_ADVANCE, -1, NULL,
-                     "nothing but the mode \"observe\" is in its way");
+        return flagshm_judge_would(j, FLAGSHM_CAUSE_WOULD_ADVANCE, FLAGSHM_SAID_ADVANCE, -1, NULL,
+                                   "nothing but the mode \"observe\" is in its way");
     if (j->d->waits != 0)
         return false;
     if (s->stage == FLAGSHM_STAGE_FULL)
@@ -631,7 +339,7 @@ static bool judge_plan(struct judging *j)
         if (judge_signals(j))
             return true;
         if (j->s->hold_ns < j->planned_hold_ns && !may_lack_data(j))
-            wait(j, FLAGSHM_WAIT_HOLD);
+            flagshm_judge_wait(j, FLAGSHM_WAIT_HOLD);
     }
     judge_permission(j);
     return go_up(j);
@@ -639,7 +347,7 @@ static bool judge_plan(struct judging *j)
 
 static bool judge_drill(struct judging *j)
 {
-    struct flagshm_change change = change_of(j, FLAGSHM_CAUSE_DRILL_ENDED);
+    struct flagshm_change change = flagshm_judge_change(j, FLAGSHM_CAUSE_DRILL_ENDED);
 
     if (!j->s->is_drilling || j->s->drill_left_ns > 0)
         return false;
@@ -658,15 +366,15 @@ static bool judge(struct judging *j)
     if (s->stage == FLAGSHM_STAGE_ROLLED_BACK || s->stage == FLAGSHM_STAGE_COMPLETE)
         return false;
     if (s->cap_mpct == 0) {
-        wait(j, FLAGSHM_WAIT_FILE_CAP);
+        flagshm_judge_wait(j, FLAGSHM_WAIT_FILE_CAP);
         return false;
     }
     if (s->stage == FLAGSHM_STAGE_OFF ||
         j->file->guards->count == 0) /* nobody is in it, or nobody wants it guarded */
         return s->is_planned && judge_plan(j);
-    if (!s->is_planned && is_alone(j))
+    if (!s->is_planned && flagshm_judge_is_alone(j))
         return false;
-    if (judge_comparisons(j) || judge_capacity(j) || judge_harm(j))
+    if (flagshm_judge_comparisons(j) || flagshm_judge_capacity(j) || flagshm_judge_harm(j))
         return true;
     return s->is_planned && judge_plan(j);
 }
@@ -686,7 +394,7 @@ bool flagshm_rollout_look(struct flagshm_rollout *s, const struct flagshm_rollou
     j.may_act = j.plan->mode != FLAGSHM_MODE_OBSERVE;
     count_time(&j);
     j.before = *s;
-    j.planned_hold_ns = planned_hold(&j);
+    j.planned_hold_ns = flagshm_judge_hold(&j);
     judgement->step = flagshm_rollout_step(s, j.plan);
     judgement->next_step = flagshm_rollout_next_step(s, j.plan);
     judgement->hold_ns = s->hold_ns;

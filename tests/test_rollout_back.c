@@ -457,6 +457,22 @@ Test(rollout_back, a_wait_is_waived_for_a_time_and_no_latch_or_kill_ever_is)
     free(w);
 }
 
+Test(rollout_back, what_the_file_forbids_no_state_waives)
+{
+    struct world *w =
+        world_make("{\"plan\": [{\"pct\": 5}], \"hold\": \"1h\", \"mode\": \"guard\"}", "\"default\"");
+    int i;
+
+    for (i = 0; i < FLAGSHM_WAITS; i++)
+        w->s.waived_until_wall_ns[i] = UINT64_MAX;
+    cr_assert_not(world_run(w, HOUR));
+    cr_assert_eq(flagshm_rollout_share(&w->s), 0);
+    world_say(w, FLAGSHM_VERB_ADVANCE);
+    cr_assert_not(world_run(w, 3 * HOUR));
+    cr_assert_eq(w->last.waits, BIT(MODE) | BIT(PLAN_END));
+    free(w);
+}
+
 Test(rollout_back, the_hold_can_be_waived)
 {
     struct world *w = at_25();

@@ -251,6 +251,8 @@ Test(rollout_edit, at_100_a_variant_is_not_changed_over_an_old_control)
         cr_assert_not_null(strstr(text, "flagctl finish f"), "%s", text);
         file.control_fingerprint = 0xb;
         cr_assert_not(flagshm_rollout_refuses(&w->s, &file, text, sizeof text), "control is what all have");
+        file.control_fingerprint = 0xcc;
+        cr_assert_not(flagshm_rollout_refuses(&w->s, &file, text, sizeof text), "both were written anew");
         world_pass(w, 3 * HOUR); /* complete */
     }
     w->file.control_fingerprint = 0xb;

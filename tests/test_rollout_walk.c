@@ -320,6 +320,8 @@ static void check_rise(const struct flagshm_rollout *before, const struct flagsh
         !(e->what == RESTART && e->is_lost))
         cr_assert(t->cause == FLAGSHM_CAUSE_CLEARED || before->variant_fingerprint != s->variant_fingerprint,
                   "%s lifts a latch", flagshm_cause_name(t->cause));
+    if (e->what == LOOK && before->is_killed)
+        cr_assert_eq(before->transitions, s->transitions, "under a kill nothing moves");
     if (e->what == LOOK && from > to)
         cr_assert(IS_IN(t->cause, lowers), "a look lowers by %s", flagshm_cause_name(t->cause));
     if (to <= from)
