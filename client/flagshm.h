@@ -500,12 +500,6 @@ struct flagshm_slot {
     uint16_t cells[FLAGSHM_CELL_TABLES][FLAGSHM_CELLS];
 };
 
-struct flagshm_bell {
-    flagshm_u64_ semaphore[8]; /* a process-shared sem_t of the C library that the tag names */
-    uint32_t tag;
-    uint32_t reserved_bell[15];
-};
-
 struct flagshm_outcomes { /* header of the segment; the slots follow */
     /* prefix, as the table's */
     flagshm_u64_ magic;
@@ -519,12 +513,10 @@ struct flagshm_outcomes { /* header of the segment; the slots follow */
     /* doorbell line */
     flagshm_u64_ dirty[FLAGSHM_SLOTS / 64]; /* slots with bad news */
     uint32_t armed;                         /* 1: the server wants to be woken; who takes it rings */
-    uint32_t bell_number;                   /* 0 or 1: the semaphore in use */
+    uint32_t rung;                          /* futex word: moves with each ring; the server waits for it */
     uint32_t reserved_doorbell[6];
-    /* one that is in use, and one for the next server */
-    struct flagshm_bell bells[2];
     flagshm_u64_ shadow_tokens; /* of today: days since 1970 << 48 | tokens */
-    uint8_t reserved_outcomes[3704];
+    uint8_t reserved_outcomes[3960];
 };
 
 #define FLAGSHM_OUTCOMES_BYTES                                                                               \
@@ -532,8 +524,9 @@ struct flagshm_outcomes { /* header of the segment; the slots follow */
 
 FLAGSHM_ASSERT_(sizeof(struct flagshm_outcomes) == 4096, "layout");
 FLAGSHM_ASSERT_(offsetof(struct flagshm_outcomes, dirty) == 64, "layout");
-FLAGSHM_ASSERT_(offsetof(struct flagshm_outcomes, bells) == 128, "layout");
-FLAGSHM_ASSERT_(offsetof(struct flagshm_outcomes, shadow_tokens) == 384, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_outcomes, armed) == 96, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_outcomes, rung) == 100, "layout");
+FLAGSHM_ASSERT_(offsetof(struct flagshm_outcomes, shadow_tokens) == 128, "layout");
 FLAGSHM_ASSERT_(sizeof(struct flagshm_signal) == 16, "layout");
 FLAGSHM_ASSERT_(sizeof(struct flagshm_arm_outcomes) == 20480, "layout");
 FLAGSHM_ASSERT_(offsetof(struct flagshm_slot, signals) == 104, "layout");
@@ -2364,20 +2357,6 @@ FLAGSHM_INLINE_ uint64_t flagshm_bucket_low_(uint32_t bucket)
 
 #define FLAGSHM_CLOCK_REALTIME_COARSE_ 5
 extern int flagshm_libc_sched_getcpu_(void) __asm__("sched_getcpu");
-/* An older glibc keeps sem_post in libpthread: without that the server is not woken, and finds out at its next look. */
-#if defined(__GLIBC__) && (__GLIBC__ < 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ < 34))
-extern int flagshm_libc_sem_post_(void *semaphore) __asm__("sem_post") __attribute__((weak));
-#else
-extern int flagshm_libc_sem_post_(void *semaphore) __asm__("sem_post");
-#endif
-
-/* Semaphores of another C library or word size are no semaphores of ours. */
-#if defined(__GLIBC__)
-#define FLAGSHM_BELL_TAG_ (0x676c0000u | (uint32_t)sizeof(void *))
-#else
-#define FLAGSHM_BELL_TAG_ (0x6d750000u | (uint32_t)sizeof(void *))
-#endif
-
 /* Where a decision's outcomes are booked. */
 struct flagshm_booked_ {
     struct flagshm_outcomes *segment;
@@ -2540,31 +2519,24 @@ FLAGSHM_INLINE_ bool flagshm_capped_(const struct flagshm_booked_ *b)
     return true;
 }
 
-/* Tells the server that a slot has bad news: marks it, and wakes the server where it asks to be woken. */
+/* Tells the server that a slot has bad news: marks it, and wakes the server where it asks to be woken. By a bare futex, not by the C
+ * library's semaphore: that one ends the process where its words in shared memory make no sense. */
 FLAGSHM_COLD_ void flagshm_ring_(const struct flagshm_booked_ *b)
 {
     struct flagshm_outcomes *segment = b->segment;
     flagshm_u64_ *word = &segment->dirty[b->number / 64];
     uint64_t mask = UINT64_C(1) << (b->number & 63);
-    struct flagshm_bell *bell;
     int saved = errno;
 
     if ((flagshm_load64_(word) & mask) == 0)
         (void)__atomic_fetch_or(word, mask, __ATOMIC_RELEASE);
-    __atomic_thread_fence(
-        __ATOMIC_SEQ_CST); /* the mark stands before armed is looked at: the server arms, then looks */
-    if (flagshm_load32_(&segment->armed) == 0)
+    /* the mark stands before armed is looked at: the server arms, then looks */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (flagshm_load32_(&segment->armed) == 0 ||
+        __atomic_exchange_n(&segment->armed, 0, __ATOMIC_ACQ_REL) != 1)
         return;
-    bell = &segment->bells[flagshm_load32_(&segment->bell_number) & 1];
-#if defined(__GLIBC__) && (__GLIBC__ < 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ < 34))
-    if (flagshm_libc_sem_post_ == NULL)
-        return;
-#endif
-    if (flagshm_load32_(&bell->tag) !=
-        FLAGSHM_BELL_TAG_) /* who cannot ring leaves it armed for those who can */
-        return;
-    if (__atomic_exchange_n(&segment->armed, 0, __ATOMIC_ACQ_REL) == 1)
-        (void)flagshm_libc_sem_post_(bell->semaphore);
+    (void)__atomic_fetch_add(&segment->rung, 1, __ATOMIC_RELEASE);
+    (void)flagshm_libc_syscall_(SYS_futex, &segment->rung, FLAGSHM_FUTEX_WAKE_, 1, NULL, NULL, 0);
     errno = saved;
 }
 

@@ -34,11 +34,10 @@ static void tell_fault(struct flagshm_ledger *ledger, const struct flagshm_error
 static void hang_bell(struct flagshm_ledger *ledger)
 {
     struct flagshm_error error = {{0}};
-    void *semaphore = flagshm_outcomes_bell(&ledger->file);
 
-    if (semaphore == NULL || flagshm_doorbell_open(&ledger->bell, semaphore, ledger->bell_fd, &error) != 0)
-        flagshm_log(FLAGSHM_LOG_WARNING, "bad outcomes are seen once a second only: %s",
-                    semaphore == NULL ? "no semaphore" : error.text);
+    if (flagshm_doorbell_open(&ledger->bell, flagshm_outcomes_bell(&ledger->file), ledger->bell_fd, &error) !=
+        0)
+        flagshm_log(FLAGSHM_LOG_WARNING, "bad outcomes are seen once a second only: %s", error.text);
 }
 
 static bool make_segment(struct flagshm_ledger *ledger, uint64_t wanted, uint64_t mono_ns)

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <semaphore.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -515,21 +514,7 @@ bool flagshm_outcomes_take(struct flagshm_outcomes_file *file, uint64_t dirty[FL
     return any != 0;
 }
 
-void *flagshm_outcomes_bell(struct flagshm_outcomes_file *file)
+uint32_t *flagshm_outcomes_bell(struct flagshm_outcomes_file *file)
 {
-    struct flagshm_bell *bell;
-    uint32_t number;
-
-    FLAGSHM_ASSERT_(sizeof(sem_t) <= sizeof bell->semaphore, "a semaphore fits its field");
-    if (file->segment == NULL)
-        return NULL;
-    number = (flagshm_load32_(&file->segment->bell_number) & 1) ^ (file->is_adopted ? 1u : 0u);
-    bell = &file->segment->bells[number];
-    store32(&bell->tag, 0);
-    clear_words(bell->semaphore, sizeof bell->semaphore);
-    if (sem_init((sem_t *)(void *)bell->semaphore, 1, 0) != 0)
-        return NULL;
-    store32(&bell->tag, FLAGSHM_BELL_TAG_);
-    store32(&file->segment->bell_number, number);
-    return bell->semaphore;
+    return file->segment != NULL ? &file->segment->rung : NULL;
 }

@@ -89,8 +89,7 @@ bool flagshm_outcomes_is_open(const struct flagshm_outcomes_file *file, uint32_t
 /* The doorbell. arm: clients may ring once. take: the slots with bad news since, as bits; they are cleared. */
 void flagshm_outcomes_arm(struct flagshm_outcomes_file *file);
 bool flagshm_outcomes_take(struct flagshm_outcomes_file *file, uint64_t dirty[FLAGSHM_SLOTS / 64]);
-/* Makes a fresh semaphore in the field that is not in use, and says so to clients: never one that others may be waiting on.
- * NULL: no segment. */
-void *flagshm_outcomes_bell(struct flagshm_outcomes_file *file);
+/* The futex word that clients move. NULL: no segment. */
+uint32_t *flagshm_outcomes_bell(struct flagshm_outcomes_file *file);
 
 #endif

@@ -4,8 +4,7 @@
  *
  * A libFuzzer input is a list of changes to a live segment: place (one of PLACES), offset (16 bits), length, bytes; they are taken back
  * afterwards. As an ordinary program: fuzz_outcomes [IMAGES [SEED]] makes so many random inputs, then reads and books while a thread
- * scribbles; files that are named instead are run. What is left out: the segment's id (another one is built then: see test_ledger), and
- * the word of the semaphore that tells the C library how to wake, which can end a client that rings (documented). */
+ * scribbles; files that are named instead are run. What is left out: the segment's id (another one is built then: see test_ledger). */
 #undef NDEBUG
 #include "outcomes_fixture.h"
 #include "server/stats.h"
@@ -25,9 +24,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static const struct {
     size_t from, bytes;
 } places[] = {{HEADER(dirty), 64},
-              {HEADER(bells), 8},
-              {HEADER(bells[1]), 8},
-              {HEADER(bells[0].tag), 4},
               {HEADER(shadow_tokens), 8},
               {SLOT(generation), 48},
               {SLOT(signals), 256},

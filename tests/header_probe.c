@@ -53,15 +53,13 @@ static int print_layout(void)
     SIZE(flagshm_slot);
     SIZE(flagshm_arm_outcomes);
     SIZE(flagshm_signal);
-    SIZE(flagshm_bell);
     OFFSET(flagshm_header, window_4h);
     OFFSET(flagshm_header, outcomes_id);
     OFFSET(flagshm_outcomes, segment_id);
     OFFSET(flagshm_outcomes, dirty);
     OFFSET(flagshm_outcomes, armed);
-    OFFSET(flagshm_outcomes, bells);
+    OFFSET(flagshm_outcomes, rung);
     OFFSET(flagshm_outcomes, shadow_tokens);
-    OFFSET(flagshm_bell, tag);
     OFFSET(flagshm_slot, arm_count);
     OFFSET(flagshm_slot, is_open);
     OFFSET(flagshm_slot, lost_window);

@@ -95,9 +95,7 @@ static void doorbell_dump(struct dump *d, const struct flagshm_outcomes *s)
     dump_section(d, "doorbell");
     dump_field(d, "dirty_slots", true, "%" PRIu32, dirty);
     dump_field(d, "armed", true, "%" PRIu32, s->armed);
-    dump_field(d, "bell_number", true, "%" PRIu32, s->bell_number);
-    dump_field(d, "bell_tag_0", false, "0x%08" PRIx32, s->bells[0].tag);
-    dump_field(d, "bell_tag_1", false, "0x%08" PRIx32, s->bells[1].tag);
+    dump_field(d, "rung", true, "%" PRIu32, s->rung);
     dump_field(d, "shadow_day", true, "%" PRIu64, (uint64_t)s->shadow_tokens >> 48);
     dump_field(d, "shadow_tokens", true, "%" PRIu64, (uint64_t)s->shadow_tokens & ((UINT64_C(1) << 48) - 1));
 }
