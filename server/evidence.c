@@ -175,14 +175,15 @@ static const struct flagshm_rates *rates_of(struct judged *j, const struct flags
 /* Significant and material, in one and the same window? *window: that one; else the one that comes nearest. */
 static bool trips(struct judged *j, const struct flagshm_evidence *e,
                   const struct flagshm_evidence_look *look, const struct flagshm_guardrail *guard,
-                  const struct flagshm_limit *limit, double ln_bound, uint32_t *window)
+                  bool is_hold, double ln_bound, uint32_t *window)
 {
     uint32_t i, nearest = 0;
 
     for (i = 0; i < j->windows; i++) {
         if (j->found[i].score > j->found[nearest].score)
             nearest = i;
-        if (j->found[i].score >= ln_bound && flagshm_limit_is_met(limit, rates_of(j, e, look, guard, i))) {
+        if (j->found[i].score >= ln_bound && flagshm_limit_is_met(is_hold ? &guard->hold : &guard->rollback,
+                                                                  rates_of(j, e, look, guard, i), is_hold)) {
             *window = i;
             return true;
         }
@@ -270,15 +271,16 @@ static void judge_guard(struct flagshm_evidence *e, const struct flagshm_evidenc
     to_roll_back = guard->has_rollback ? bound : hold_bound;
     window = 0;
     if (guard->has_hold && q > 0 && q < 1)
-        v->holds = trips(&judged, e, look, guard, &guard->hold, hold_bound, &hold_window);
+        v->holds = trips(&judged, e, look, guard, true, hold_bound, &hold_window);
     if (guard->has_hold && !guard->has_rollback && q > 0 && q < 1)
         window = hold_window;
     if (guard->has_rollback && q > 0 && q < 1)
-        v->is_material = trips(&judged, e, look, guard, &guard->rollback, bound, &window);
+        v->is_material = trips(&judged, e, look, guard, false, bound, &window);
     rates = rates_of(&judged, e, look, guard, window);
     if (guard->has_rollback)
         v->is_significant = judged.found[window].score >= bound;
-    v->is_material = v->is_material || (guard->has_rollback && flagshm_limit_is_met(&guard->rollback, rates));
+    v->is_material =
+        v->is_material || (guard->has_rollback && flagshm_limit_is_met(&guard->rollback, rates, false));
     v->level = judged.found[window].level;
     v->window = window;
     v->a = judged.found[window].a;

@@ -22,13 +22,14 @@ uint32_t flagshm_guard_signals(const struct flagshm_slot_form *form, enum flagsh
 
 /* Rates or amounts of both arms over a window (0: the slot). */
 struct flagshm_rates {
-    double calls[2], rate[2]; /* of control, of the variant */
-    double ratio_high;        /* the highest ratio that they do not exclude */
+    bool is_amount;
+    double calls[2], rate[2], bad[2]; /* of control, of the variant; bad: not of amounts */
+    double ratio_high;                /* the highest ratio that they do not exclude */
 };
 void flagshm_evidence_rates(const struct flagshm_evidence *evidence, const struct flagshm_evidence_look *look,
                             const struct flagshm_guardrail *guard, uint32_t window,
                             struct flagshm_rates *rates);
-bool flagshm_limit_is_met(const struct flagshm_limit *limit, const struct flagshm_rates *rates);
+bool flagshm_limit_is_met(const struct flagshm_limit *limit, const struct flagshm_rates *rates, bool is_hold);
 
 /* Which block of counters is the variant's. */
 uint32_t flagshm_look_variant(const struct flagshm_evidence_look *look);

@@ -12,7 +12,11 @@
 #define CONTROL_CELLS   50
 #define ABOVE_MIN       0.02
 #define ABOVE_MAX       0.40
-#define MEAN_CAP        8 /* times control's p99: what a single call may count for in a mean */
+#define SURELY          3.09 /* standard errors: one-sided 0.1 % */
+#define SURELY_TAIL     0.001
+#define CONFIDENT_TAIL  0.05
+#define EXACT_MAX       30 /* bad calls of control */
+#define MEAN_CAP        8  /* times control's p99: what a single call may count for in a mean */
 
 /* ---- what a guardrail is made of ---- */
 
@@ -85,35 +89,30 @@ void flagshm_evidence_form(const struct flagshm_guards *guards, uint64_t overdue
 
 /* ---- rates ---- */
 
-/* What came to a bucket within the window. Counts that ran back count as none. */
-static double grown(const struct flagshm_evidence_base *base, const struct flagshm_evidence_look *look,
-                    uint32_t arm, uint32_t histogram, uint32_t bucket)
-{
-    uint64_t now =
-        look->counts->arms[arm == 0 ? 0 : flagshm_look_variant(look)].histograms[histogram][bucket];
-    uint64_t before = base != NULL ? base->histograms[arm][histogram][bucket] : 0;
-
-    return now > before ? (double)(now - before) : 0;
-}
-
 static double bucket_value(uint32_t bucket)
 {
     return bucket < 8 ? bucket
                       : ((double)flagshm_bucket_low_(bucket) + (double)flagshm_bucket_low_(bucket + 1)) / 2;
 }
 
-/* The bucket in which so many of `calls` lie at or below its upper edge. */
-static uint32_t bucket_at(const double *h, double rank)
+/* Calls of both arms by bucket; beyond from...to - 1 there are none. */
+struct amounts {
+    double h[2][FLAGSHM_HISTOGRAM_BUCKETS];
+    uint32_t from, to;
+};
+
+/* The first bucket up to whose upper edge so many calls lie; the last of all where there are fewer. */
+static uint32_t bucket_at(const struct amounts *a, uint32_t arm, double rank)
 {
     double below = 0;
     uint32_t i;
 
-    for (i = 0; i + 1 < FLAGSHM_HISTOGRAM_BUCKETS; i++) {
-        below += h[i];
+    for (i = a->from; i < a->to; i++) {
+        below += a->h[arm][i];
         if (below >= rank)
-            break;
+            return i;
     }
-    return i;
+    return FLAGSHM_HISTOGRAM_BUCKETS - 1;
 }
 
 static double ms_of(double ticks)
@@ -122,20 +121,20 @@ static double ms_of(double ticks)
 }
 
 /* Mean of both arms, each call capped, and the ratio that their errors do not exclude (delta method on the logarithm). */
-static void means(double h[2][FLAGSHM_HISTOGRAM_BUCKETS], struct flagshm_rates *rates)
+static void means(const struct amounts *a, struct flagshm_rates *rates)
 {
-    double cap = MEAN_CAP * bucket_value(bucket_at(h[0], ceil(0.99 * rates->calls[0]))), spread = 0;
+    double cap = MEAN_CAP * bucket_value(bucket_at(a, 0, ceil(0.99 * rates->calls[0]))), spread = 0;
     uint32_t arm, i;
 
     for (arm = 0; arm < 2; arm++) {
         double sum = 0, squares = 0, n = rates->calls[arm];
 
-        for (i = 0; i < FLAGSHM_HISTOGRAM_BUCKETS; i++) {
+        for (i = a->from; i < a->to; i++) {
             double value = bucket_value(i);
 
             value = rates->calls[0] > 0 && value > cap ? cap : value;
-            sum += h[arm][i] * value;
-            squares += h[arm][i] * value * value;
+            sum += a->h[arm][i] * value;
+            squares += a->h[arm][i] * value * value;
         }
         rates->rate[arm] = n > 0 ? sum / n : 0;
         if (sum > 0 && n > 1)
@@ -150,37 +149,50 @@ static void means(double h[2][FLAGSHM_HISTOGRAM_BUCKETS], struct flagshm_rates *
 
 /* p95 of both arms; the ratio that ranks a little higher and lower, and the width of a bucket, do not exclude: each arm's share of the
  * error is 1/sqrt(2). */
-static void quantiles(double h[2][FLAGSHM_HISTOGRAM_BUCKETS], struct flagshm_rates *rates)
+static void quantiles(const struct amounts *a, struct flagshm_rates *rates)
 {
     const double p = 0.95, one = FLAGSHM_CONFIDENT / 1.4142135623730951;
     double n0 = rates->calls[0], n1 = rates->calls[1], low, high;
 
     if (n0 > 0)
-        rates->rate[0] = ms_of(bucket_value(bucket_at(h[0], ceil(p * n0))));
+        rates->rate[0] = ms_of(bucket_value(bucket_at(a, 0, ceil(p * n0))));
     if (n1 > 0)
-        rates->rate[1] = ms_of(bucket_value(bucket_at(h[1], ceil(p * n1))));
+        rates->rate[1] = ms_of(bucket_value(bucket_at(a, 1, ceil(p * n1))));
     if (!(n0 > 0) || !(n1 > 0))
         return;
-    low = (double)flagshm_bucket_low_(bucket_at(h[0], ceil(n0 * p - one * sqrt(n0 * p * (1 - p)))));
-    high = (double)flagshm_bucket_low_(bucket_at(h[1], ceil(n1 * p + one * sqrt(n1 * p * (1 - p)))) + 1);
+    low = (double)flagshm_bucket_low_(bucket_at(a, 0, ceil(n0 * p - one * sqrt(n0 * p * (1 - p)))));
+    high = (double)flagshm_bucket_low_(bucket_at(a, 1, ceil(n1 * p + one * sqrt(n1 * p * (1 - p)))) + 1);
     rates->ratio_high = low > 0 ? high / low : INFINITY;
 }
 
 static void rate_amounts(const struct flagshm_evidence_base *base, const struct flagshm_evidence_look *look,
                          const struct flagshm_guard_form *form, struct flagshm_rates *rates)
 {
-    double h[2][FLAGSHM_HISTOGRAM_BUCKETS];
+    static const uint64_t none[FLAGSHM_HISTOGRAM_BUCKETS];
+    struct amounts a;
     uint32_t arm, i;
 
-    for (arm = 0; arm < 2; arm++)
+    a.from = FLAGSHM_HISTOGRAM_BUCKETS;
+    a.to = 0;
+    for (arm = 0; arm < 2; arm++) {
+        const uint64_t *now =
+            look->counts->arms[arm == 0 ? 0 : flagshm_look_variant(look)].histograms[form->histogram];
+        const uint64_t *before = base != NULL ? base->histograms[arm][form->histogram] : none;
+
         for (i = 0; i < FLAGSHM_HISTOGRAM_BUCKETS; i++) {
-            h[arm][i] = grown(base, look, arm, form->histogram, i);
-            rates->calls[arm] += h[arm][i];
+            a.h[arm][i] = 0;
+            if (now[i] <= before[i]) /* ran back: none */
+                continue;
+            a.h[arm][i] = (double)(now[i] - before[i]);
+            rates->calls[arm] += a.h[arm][i];
+            a.from = i < a.from ? i : a.from;
+            a.to = i >= a.to ? i + 1 : a.to;
         }
+    }
     if (form->is_mean)
-        means(h, rates);
+        means(&a, rates);
     else
-        quantiles(h, rates);
+        quantiles(&a, rates);
 }
 
 static double since(uint64_t now, uint64_t before)
@@ -218,6 +230,7 @@ void flagshm_evidence_rates(const struct flagshm_evidence *evidence, const struc
     uint32_t arm;
 
     memset(rates, 0, sizeof *rates);
+    rates->is_amount = form.is_amount;
     if (form.is_amount) {
         rate_amounts(base, look, &form, rates);
         return;
@@ -226,6 +239,8 @@ void flagshm_evidence_rates(const struct flagshm_evidence *evidence, const struc
         rate_calls(base, look, &form, arm, &bad[arm], &rates->calls[arm]);
         rates->rate[arm] = rates->calls[arm] > 0 ? bad[arm] / rates->calls[arm] : 0;
     }
+    rates->bad[0] = bad[0];
+    rates->bad[1] = bad[1];
     if (!(rates->calls[0] > 0) || !(rates->calls[1] > 0))
         return;
     /* half an event more in each arm where one has none: else there is no logarithm */
@@ -237,15 +252,37 @@ void flagshm_evidence_rates(const struct flagshm_evidence *evidence, const struc
                         exp(FLAGSHM_CONFIDENT * sqrt(1 / bad[0] + 1 / bad[1]));
 }
 
-/* What is set must hold, all of it. A ratio is met where the data do not exclude it; the rest are point estimates. */
-bool flagshm_limit_is_met(const struct flagshm_limit *limit, const struct flagshm_rates *rates)
+/* Do the rates themselves say, at 0.1 % (holding: 5 %), that the variant's is higher? Given all bad calls, the variant's are binomial if
+ * both rates are one: exact while control has few, else the normal approximation on the logarithm of the ratio. Without this a variant that
+ * is only used more, and so has more users with an event, passes whenever its rate is not known well enough to exclude the limit; true harm
+ * that is significant by users passes it nearly always (tests/sim_power: no median moves). */
+static bool is_surely_higher(const struct flagshm_rates *rates, bool is_hold)
+{
+    double x = rates->bad[1], y = rates->bad[0], p = rates->calls[0] / (rates->calls[0] + rates->calls[1]);
+    double ln_term = (x + y) * log1p(-p), tail = exp(ln_term);
+    uint32_t k;
+
+    if (y > EXACT_MAX)
+        return x > 0 && log(x / rates->calls[1] * rates->calls[0] / y) >=
+                            (is_hold ? FLAGSHM_CONFIDENT : SURELY) * sqrt(1 / x + 1 / y);
+    for (k = 1; k <= (uint32_t)y; k++) { /* control has y of them, or fewer */
+        ln_term += log((x + y + 1 - k) / k) + log(p) - log1p(-p);
+        tail += exp(ln_term);
+    }
+    return tail <= (is_hold ? CONFIDENT_TAIL : SURELY_TAIL);
+}
+
+/* What is set must hold, all of it. A ratio is met where the data do not exclude it, and say that there is harm; the rest are point estimates. */
+bool flagshm_limit_is_met(const struct flagshm_limit *limit, const struct flagshm_rates *rates, bool is_hold)
 {
     double more = rates->rate[1] - rates->rate[0];
 
     if (!(rates->calls[1] > 0))
         return false;
-    return (limit->ratio <= 0 || rates->ratio_high >= limit->ratio) &&
-           (limit->delta <= 0 || more >= limit->delta) &&
+    if (limit->ratio > 0 && (!(rates->ratio_high >= limit->ratio) ||
+                             (!rates->is_amount && rates->calls[0] > 0 && !is_surely_higher(rates, is_hold))))
+        return false;
+    return (limit->delta <= 0 || more >= limit->delta) &&
            (limit->min_delta <= 0 || more >= limit->min_delta) && (limit->drop <= 0 || more >= limit->drop);
 }
 

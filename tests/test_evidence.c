@@ -452,6 +452,26 @@ Test(evidence, a_trip_must_be_material)
     cr_expect(!verdict.guards[0].is_material);
 }
 
+Test(evidence, users_who_only_call_more_are_no_harm)
+{
+    watch_errors();
+    look.q = 0.5;
+    fail_users(95, 40, 8000, 4000); /* more than twice as many users with an error; 1.19 and 1 % of calls */
+    judge();
+    cr_expect(verdict.guards[0].is_significant && !verdict.guards[0].is_material);
+    cr_expect(verdict.guards[0].ratio_high < 2);
+    fail_users(60, 12, 8000, 2800); /* 1.75 times, and 2 is not excluded: but nor is 1 */
+    judge();
+    cr_expect(verdict.guards[0].is_significant && !verdict.guards[0].is_material);
+    cr_expect(verdict.guards[0].ratio_high > 2);
+    fail_users(90, 18, 8000, 4000);
+    judge();
+    cr_expect(verdict.guards[0].is_significant && verdict.guards[0].is_material);
+    fail_users(95, 40, 8000, 8000); /* 2.4 times, of many */
+    judge();
+    cr_expect(verdict.guards[0].is_significant && verdict.guards[0].is_material);
+}
+
 Test(evidence, holding_has_an_alpha_of_its_own)
 {
     guard_with(FLAGSHM_GUARD_REFUSAL, NULL, &(struct flagshm_limit){.ratio = 1.5, .min_delta = 0.003});
