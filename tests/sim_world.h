@@ -1,0 +1,764 @@
+/* sim_world: simulated rollouts through the real arithmetic: users call, the client's own flagshm_record books what became of each call, the
+ * server's own functions prepare, open and clear the slot, and the judge judges. Only the clock, the users and the model that answers are made up.
+ *
+ * From event to event: the next call or the next end of a call; nothing ticks. The judge looks after each failure of the variant, after what
+ * else adds to the evidence against it, once a minute at most, and each ten minutes. All randomness comes from a seed.
+ */
+#ifndef FLAGSHM_TESTS_SIM_WORLD_H
+#define FLAGSHM_TESTS_SIM_WORLD_H
+
+#include "server/evidence.h"
+#include "server/outcomes.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define SIM_SECOND UINT64_C(1000000000)
+#define SIM_MINUTE (60 * SIM_SECOND)
+#define SIM_HOUR   (3600 * SIM_SECOND)
+#define SIM_DAY    (24 * SIM_HOUR)
+#define SIM_STAGES 8
+
+/* ---- chance ---- */
+
+struct sim_random {
+    uint64_t s[2];
+};
+
+/* xoroshiro128+ (Blackman and Vigna 2016), seeded by splitmix64 */
+static uint64_t sim_next(struct sim_random *r)
+{
+    uint64_t a = r->s[0], b = r->s[1], sum = a + b;
+
+    b ^= a;
+    r->s[0] = (a << 24 | a >> 40) ^ b ^ b << 16;
+    r->s[1] = b << 37 | b >> 27;
+    return sum;
+}
+
+static uint64_t sim_mix(uint64_t *at)
+{
+    uint64_t z = (*at += UINT64_C(0x9e3779b97f4a7c15));
+
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return z ^ z >> 31;
+}
+
+static void sim_seed(struct sim_random *r, uint64_t seed)
+{
+    r->s[0] = sim_mix(&seed);
+    r->s[1] = sim_mix(&seed);
+}
+
+static double sim_unit(struct sim_random *r)
+{
+    return (double)(sim_next(r) >> 11) * 0x1p-53;
+}
+
+static bool sim_chance(struct sim_random *r, double p)
+{
+    return sim_unit(r) < p;
+}
+
+static double sim_exponential(struct sim_random *r, double mean)
+{
+    return -mean * log1p(-sim_unit(r));
+}
+
+/* A little rough in the tails, and quick: the sum of four uniforms. */
+static double sim_normal(struct sim_random *r)
+{
+    uint64_t bits = sim_next(r);
+
+    return ((double)(bits & 0xffff) + (double)(bits >> 16 & 0xffff) + (double)(bits >> 32 & 0xffff) +
+            (double)(bits >> 48) - 2 * 65535.0) /
+           65536 * 1.7320508;
+}
+
+/* ---- a world ---- */
+
+struct sim_user {
+    uint64_t id_hash;
+    uint32_t bucket; /* 0...99999 */
+    float errors;    /* chance that a call of control fails */
+    float scale;     /* of its tokens and latencies */
+};
+
+struct sim_stage {
+    uint32_t mpct;
+    uint64_t hold_ns;
+};
+
+struct sim;
+struct sim_world {
+    const char *name, *says;
+    uint32_t users; /* 0: each call has an id of its own */
+    double calls_a_day;
+    struct sim_stage stages[SIM_STAGES];
+    double error;                    /* base rate; 0: 1 % */
+    double harm;                     /* times as many errors in the variant; 0: 1 */
+    double heavy_users, heavy_error; /* a share of users with another rate */
+    double bot_traffic, bot_error;   /* user 0 */
+    double orgs;                     /* exponent: user k calls 1/(k+1)^orgs as often; 0: all alike */
+    unsigned retries; /* of a call that failed, at once, each failing as likely as `retry_error` */
+    double retry_error;
+    double day_swing;       /* the base rate moves by this factor over the day */
+    uint64_t outages[2][2]; /* from, to, since each stage's begin: both arms fail with chance outage_depth */
+    double outage_depth;
+    double latency_ms, variant_latency; /* median; the variant's, times as much; 0: 800 ms, 1 */
+    double error_latency_ms;            /* of a call that fails; 0: as others */
+    double variant_use;                 /* the variant is called so many times as often */
+    double tokens;                      /* the variant's, times as many; 0: 1 */
+    unsigned forced;    /* users whom the force list sends to the variant, and whose calls all fail */
+    bool is_alone;      /* only errors are judged: one guardrail */
+    bool is_even;       /* four guardrails at even weights */
+    bool is_lean;       /* no STARTED, no JSON, no tokens: for figures of errors only */
+    bool has_arm_cells; /* the negative control: each arm has cells of its own */
+    bool goes_on;       /* after the roll-back until the other rules have acted too, or the stage ends */
+};
+
+struct sim_result {
+    bool is_rolled_back, is_significant, is_breaker, is_srm;
+    uint32_t guard, significant; /* which one; all that were significant, as bits */
+    uint32_t stage;
+    uint64_t after_ns;      /* since the stage began */
+    uint64_t variant_calls; /* of the stage, after its wash-in, until then: users, where each calls once */
+    bool naive, flagger, argo, requests; /* what others would have done */
+    uint64_t naive_users, flagger_users, argo_users;
+};
+
+struct sim_pending {
+    uint64_t at_ns;
+    uint32_t user, generation;
+    uint8_t arm, tries;
+    bool is_call; /* a retry that begins */
+    bool has_slot;
+    struct flagshm_outcome outcome;
+};
+
+struct sim {
+    const struct sim_world *world;
+    struct sim_random random;
+    struct sim_user *users;
+    double *until; /* cumulative weights, where users differ */
+    uint32_t user_count, user_room;
+    struct sim_pending *pending; /* a heap */
+    size_t pending_count, pending_room;
+    /* the client */
+    struct flagshm fs;
+    struct flagshm_map_ map;
+    struct flagshm_outcomes_map_ outcomes_map;
+    struct flagshm_header header;
+    /* the server */
+    struct flagshm_outcomes_file file;
+    volatile sig_atomic_t is_torn;
+    struct flagshm_slot_form form;
+    struct flagshm_slot_counts counts;
+    struct flagshm_evidence evidence;
+    struct flagshm_evidence_look look;
+    struct flagshm_plan plan;
+    struct flagshm_guards guards;
+    struct flagshm_verdict verdict;
+    uint32_t generation;
+    uint64_t now_ns, opened_ns, stage_ns;
+    uint64_t thresholds[FLAGSHM_SIGNALS_MAX];
+    bool is_open, breaks;
+    /* other rules: calls and failures of the stage by arm; of this minute; of these five */
+    uint64_t calls[2], failed[2], minute[2], five[2], events[2];
+    uint64_t minute_ns, five_ns;
+    unsigned flagger_failures, argo_failures;
+    uint64_t looks;
+    uint32_t risen;
+};
+
+/* ---- the segment ---- */
+
+static bool sim_open(struct sim *s)
+{
+    size_t bytes = sizeof(struct flagshm_outcomes) + 2 * sizeof(struct flagshm_slot);
+    void *memory;
+
+    memset(s, 0, sizeof *s);
+    s->file.fd = memfd_create("sim", MFD_CLOEXEC);
+    if (s->file.fd < 0 || ftruncate(s->file.fd, (off_t)bytes) != 0)
+        return false;
+    memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, s->file.fd, 0);
+    if (memory == MAP_FAILED)
+        return false;
+    s->file.segment = memory;
+    s->file.is_torn_ = &s->is_torn;
+    s->header.outcomes_id = 1;
+    s->map.segment = (const unsigned char *)&s->header;
+    s->outcomes_map.segment = memory;
+    s->outcomes_map.segment_id = 1;
+    s->fs.map_ = &s->map;
+    s->fs.outcomes_ = &s->outcomes_map;
+    s->pending_room = 1u << 16;
+    s->pending = malloc(s->pending_room * sizeof *s->pending);
+    return s->pending != NULL;
+}
+
+static void sim_close(struct sim *s)
+{
+    if (s->file.segment != NULL)
+        (void)munmap(s->file.segment, sizeof(struct flagshm_outcomes) + 2 * sizeof(struct flagshm_slot));
+    (void)close(s->file.fd);
+    free(s->pending);
+    free(s->users);
+    free(s->until);
+}
+
+static struct flagshm_slot *sim_slot(const struct sim *s, uint32_t slot)
+{
+    return (struct flagshm_slot *)(void *)((unsigned char *)s->file.segment +
+                                           sizeof(struct flagshm_outcomes) +
+                                           slot * sizeof(struct flagshm_slot));
+}
+
+/* ---- users ---- */
+
+static void sim_new_user(struct sim *s, struct sim_user *u)
+{
+    const struct sim_world *w = s->world;
+
+    u->id_hash = sim_next(&s->random);
+    u->bucket = (uint32_t)(sim_next(&s->random) % 100000);
+    u->errors = (float)(w->error > 0 ? w->error : 0.01);
+    if (w->heavy_users > 0 && sim_chance(&s->random, w->heavy_users))
+        u->errors = (float)w->heavy_error;
+    u->scale = w->is_lean ? 1 : (float)exp(0.5 * sim_normal(&s->random));
+}
+
+static bool sim_make_users(struct sim *s)
+{
+    uint32_t count = s->world->users != 0 ? s->world->users : 1, i;
+    double sum = 0;
+
+    if (count > s->user_room) {
+        free(s->users);
+        free(s->until);
+        s->users = malloc(count * sizeof *s->users);
+        s->until = malloc(count * sizeof *s->until);
+        s->user_room = count;
+    }
+    if (s->users == NULL || s->until == NULL)
+        return false;
+    s->user_count = count;
+    for (i = 0; i < count; i++) {
+        sim_new_user(s, &s->users[i]);
+        sum += s->world->orgs > 0 ? pow(i + 1, -s->world->orgs) : 1;
+        s->until[i] = sum;
+    }
+    if (s->world->bot_traffic > 0)
+        s->users[0].errors = (float)s->world->bot_error;
+    return true;
+}
+
+static uint32_t sim_pick(struct sim *s)
+{
+    uint32_t low = 0, high = s->user_count - 1;
+    double at;
+
+    if (s->world->users == 0) {
+        sim_new_user(s, &s->users[0]);
+        return 0;
+    }
+    if (s->world->bot_traffic > 0 && sim_chance(&s->random, s->world->bot_traffic))
+        return 0;
+    if (!(s->world->orgs > 0))
+        return (uint32_t)(sim_next(&s->random) % s->user_count);
+    at = sim_unit(&s->random) * s->until[s->user_count - 1];
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+
+        if (s->until[middle] > at)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+/* ---- calls under way ---- */
+
+static void sim_push(struct sim *s, const struct sim_pending *p)
+{
+    size_t at = s->pending_count;
+
+    if (at == s->pending_room) {
+        fprintf(stderr, "sim: too many calls under way\n");
+        exit(1);
+    }
+    s->pending_count++;
+    while (at > 0 && s->pending[(at - 1) / 2].at_ns > p->at_ns) {
+        s->pending[at] = s->pending[(at - 1) / 2];
+        at = (at - 1) / 2;
+    }
+    s->pending[at] = *p;
+}
+
+static struct sim_pending sim_pop(struct sim *s)
+{
+    struct sim_pending top = s->pending[0], last = s->pending[--s->pending_count];
+    size_t at = 0;
+
+    for (;;) {
+        size_t child = 2 * at + 1;
+
+        if (child + 1 < s->pending_count && s->pending[child + 1].at_ns < s->pending[child].at_ns)
+            child++;
+        if (child >= s->pending_count || s->pending[child].at_ns >= last.at_ns)
+            break;
+        s->pending[at] = s->pending[child];
+        at = child;
+    }
+    s->pending[at] = last;
+    return top;
+}
+
+static struct flagshm_decision sim_decision(const struct sim *s, uint32_t generation, uint64_t id_hash,
+                                            uint32_t arm)
+{
+    struct flagshm_decision d;
+
+    d.slot = s->world->has_arm_cells ? arm : 0;
+    d.slot_generation = generation;
+    d.arm = arm;
+    d.id_hash = id_hash;
+    d.reason = FLAGSHM_SPLIT;
+    d.rollout_mpct = (uint32_t)(s->look.q * 100000 + 0.5);
+    d.shadow = false;
+    return d;
+}
+
+/* What becomes of a call that begins now. */
+static void sim_call(struct sim *s, uint32_t user, unsigned tries)
+{
+    const struct sim_world *w = s->world;
+    struct sim_user *u = &s->users[user];
+    uint32_t arm = u->bucket < (uint32_t)(s->look.q * 100000 + 0.5);
+    bool is_forced = user < w->forced, has_failed;
+    struct sim_pending p;
+    double chance = tries != 0 && w->retries != 0 ? w->retry_error : (double)u->errors, latency,
+           since = (double)(s->now_ns - s->stage_ns);
+    unsigned i;
+
+    if (w->day_swing > 0) /* sqrt(swing) up and down, by the hour */
+        chance *=
+            exp(0.5 * log(w->day_swing) * sin(2 * 3.14159265358979 * (double)s->now_ns / (double)SIM_DAY));
+    if (arm == 1 && w->harm > 0)
+        chance *= w->harm;
+    for (i = 0; i < 2; i++)
+        if (w->outages[i][1] != 0 && since >= (double)w->outages[i][0] && since < (double)w->outages[i][1])
+            chance = 1 - (1 - chance) * (1 - w->outage_depth);
+    has_failed = is_forced || sim_chance(&s->random, chance);
+    latency = w->latency_ms > 0 ? w->latency_ms : 800;
+    if (!w->is_lean)
+        latency *= (double)u->scale * exp(0.4 * sim_normal(&s->random));
+    if (arm == 1 && w->variant_latency > 0)
+        latency *= w->variant_latency;
+    if (has_failed && w->error_latency_ms > 0)
+        latency = w->error_latency_ms;
+    memset(&p.outcome, 0, sizeof p.outcome);
+    p.outcome.http_status = has_failed ? 500 : 200;
+    p.outcome.latency_ns = (uint64_t)(latency * 1e6);
+    if (!w->is_lean) {
+        p.outcome.json_checked = true;
+        p.outcome.json_valid = !sim_chance(&s->random, 0.005);
+        p.outcome.input_tokens = (uint64_t)(900 * (double)u->scale * exp(0.5 * sim_normal(&s->random)) *
+                                            (arm == 1 && w->tokens > 0 ? w->tokens : 1));
+        p.outcome.output_tokens = p.outcome.input_tokens / 3;
+    }
+    p.at_ns = s->now_ns + p.outcome.latency_ns;
+    p.user = user;
+    p.generation = s->generation;
+    p.arm = (uint8_t)(is_forced ? 1 : arm);
+    p.tries = (uint8_t)tries;
+    p.is_call = false;
+    p.has_slot = !is_forced; /* TARGETING_MATCH carries no slot */
+    if (p.has_slot && !w->is_lean) {
+        struct flagshm_decision d = sim_decision(s, s->generation, u->id_hash, arm);
+        const struct flagshm_outcome started = {.event = FLAGSHM_STARTED};
+
+        (void)flagshm_record(&s->fs, &d, &started);
+    }
+    if (w->users == 0) { /* its id is gone by the time it ends: no latency */
+        p.at_ns = s->now_ns;
+    }
+    sim_push(s, &p);
+}
+
+/* ---- looks ---- */
+
+static void sim_read_all(struct sim *s)
+{
+    if (!flagshm_outcomes_read(&s->file, 0, s->generation, &s->form, &s->counts))
+        exit(1);
+    if (s->world->has_arm_cells) { /* the variant's come from its own slot */
+        static struct flagshm_slot_counts other;
+        uint32_t signal, window;
+
+        if (!flagshm_outcomes_read(&s->file, 1, s->generation, &s->form, &other))
+            exit(1);
+        s->counts.arms[1] = other.arms[1];
+        s->counts.capped_calls[1] = other.capped_calls[1];
+        memcpy(s->counts.capped_bad[1], other.capped_bad[1], sizeof other.capped_bad[1]);
+        for (signal = 0; signal < FLAGSHM_SIGNALS_MAX; signal++)
+            for (window = 0; window < FLAGSHM_WINDOWS; window++)
+                memcpy(s->counts.levels[signal][window][1], other.levels[signal][window][1],
+                       sizeof other.levels[signal][window][1]);
+    }
+}
+
+/* What changes with each call: levels, capped calls, counters; histograms wait for the next whole reading. */
+static void sim_read_some(struct sim *s)
+{
+    const struct flagshm_slot *slot = sim_slot(s, 0);
+    uint32_t i, window, arm;
+
+    if (s->world->has_arm_cells) {
+        sim_read_all(s);
+        return;
+    }
+    for (i = 0; i < s->form.signal_count; i++)
+        for (window = 0; window < FLAGSHM_WINDOWS; window++)
+            for (arm = 0; arm < 2; arm++)
+                memcpy(s->counts.levels[i][window][arm], slot->levels[i][window][arm],
+                       sizeof s->counts.levels[i][window][arm]);
+    memcpy(s->counts.capped_calls, slot->capped_calls, sizeof s->counts.capped_calls);
+    memcpy(s->counts.capped_bad, slot->capped_bad, sizeof s->counts.capped_bad);
+    for (arm = 0; arm < 2; arm++)
+        flagshm_outcomes_read_counters(&s->file, 0, arm, s->counts.arms[arm].n);
+}
+
+/* Has a level of the variant risen since the last question? */
+static bool sim_has_risen(struct sim *s)
+{
+    const struct flagshm_slot *slot = sim_slot(s, s->world->has_arm_cells ? 1 : 0);
+    uint32_t i, window, level, sum = 0;
+
+    for (i = 0; i < s->form.signal_count; i++)
+        for (window = 0; window < FLAGSHM_WINDOWS; window++)
+            for (level = 0; level < FLAGSHM_LEVELS; level++)
+                sum += slot->levels[i][window][1][level];
+    if (sum == s->risen)
+        return false;
+    s->risen = sum;
+    return true;
+}
+
+/* Is all over? Where the others are watched too, not before each has acted. */
+static bool sim_is_over(const struct sim *s, const struct sim_result *r)
+{
+    return r->is_rolled_back && (!s->world->goes_on || (r->naive && r->flagger && r->argo));
+}
+
+static bool sim_judge(struct sim *s, struct sim_result *r)
+{
+    uint32_t i;
+
+    if (r->is_rolled_back)
+        return sim_is_over(s, r);
+
+    s->look.now_mono_ns = s->now_ns;
+    s->look.is_open = s->is_open;
+    flagshm_evidence_judge(&s->evidence, &s->look, &s->verdict);
+    s->looks++;
+    r->is_srm = r->is_srm || s->verdict.has_srm;
+    for (i = 0; i < s->verdict.guard_count; i++) {
+        const struct flagshm_guard_verdict *g = &s->verdict.guards[i];
+
+        r->is_significant = r->is_significant || g->is_significant;
+        r->significant |= (uint32_t)g->is_significant << i;
+        if (g->is_significant && g->is_material && !r->is_rolled_back) {
+            r->is_rolled_back = true;
+            r->guard = i;
+        }
+    }
+    if (s->verdict.has_breaker && !r->is_rolled_back)
+        r->is_rolled_back = r->is_breaker = true;
+    if (r->is_rolled_back) {
+        r->after_ns = s->now_ns - s->stage_ns;
+        r->variant_calls = s->counts.arms[1].n[FLAGSHM_N_JUDGED];
+    }
+    return sim_is_over(s, r);
+}
+
+/* ---- what others do ---- */
+
+static void sim_others(struct sim *s, uint32_t arm, bool has_failed, struct sim_result *r)
+{
+    struct flagshm_odds odds;
+
+    s->calls[arm]++;
+    s->failed[arm] += has_failed;
+    /* an error ratio of two or more after a hundred requests */
+    if (!r->naive && arm == 1 && s->calls[1] >= 100 && s->failed[0] != 0 &&
+        (double)s->failed[1] * (double)s->calls[0] >= 2 * (double)s->failed[0] * (double)s->calls[1]) {
+        r->naive = true;
+        r->naive_users = s->calls[1];
+    }
+    /* the same test as ours, but of requests */
+    if (has_failed && !r->requests) {
+        s->events[arm]++;
+        if (arm == 1) {
+            flagshm_odds_events(&odds, s->look.q);
+            r->requests = flagshm_odds_ln_e(&odds, s->events[1], s->events[0]) >=
+                          -log(flagshm_alpha_nth(0.01, s->look.n));
+        }
+    }
+    /* Flagger: each minute, success rate of the canary below 99 %: a failed check; the fifth rolls back */
+    while (s->now_ns - s->minute_ns >= SIM_MINUTE) {
+        if (s->minute[0] != 0 && (double)s->minute[1] > 0.01 * (double)s->minute[0] &&
+            ++s->flagger_failures >= 5 && !r->flagger) {
+            r->flagger = true;
+            r->flagger_users = s->calls[1];
+        }
+        s->minute[0] = s->minute[1] = 0;
+        s->minute_ns += s->now_ns - s->minute_ns >= 2 * SIM_MINUTE
+                            ? (s->now_ns - s->minute_ns) / SIM_MINUTE * SIM_MINUTE
+                            : SIM_MINUTE;
+    }
+    /* Argo Rollouts: each five minutes, success rate below 95 %: a failure; more than three (failureLimit) abort */
+    while (s->now_ns - s->five_ns >= 5 * SIM_MINUTE) {
+        if (s->five[0] != 0 && (double)s->five[1] > 0.05 * (double)s->five[0] && ++s->argo_failures > 3 &&
+            !r->argo) {
+            r->argo = true;
+            r->argo_users = s->calls[1];
+        }
+        s->five[0] = s->five[1] = 0;
+        s->five_ns += s->now_ns - s->five_ns >= 10 * SIM_MINUTE
+                          ? (s->now_ns - s->five_ns) / (5 * SIM_MINUTE) * (5 * SIM_MINUTE)
+                          : 5 * SIM_MINUTE;
+    }
+    if (arm == 1) {
+        s->minute[0]++;
+        s->minute[1] += has_failed;
+        s->five[0]++;
+        s->five[1] += has_failed;
+    }
+}
+
+/* ---- a rollout ---- */
+
+static void sim_guards(struct sim *s)
+{
+    static const struct flagshm_guardrail list[] = {
+        {.kind = FLAGSHM_GUARD_ERROR_RATE,
+         .weight = 0.4,
+         .has_rollback = true,
+         .rollback = {.ratio = 2, .min_delta = 0.002}},
+        {.kind = FLAGSHM_GUARD_JSON_VALID,
+         .weight = 0.2,
+         .has_rollback = true,
+         .rollback = {.ratio = 3, .min_delta = 0.01}},
+        {.kind = FLAGSHM_GUARD_LATENCY_P95,
+         .weight = 0.2,
+         .has_rollback = true,
+         .rollback = {.ratio = 1.5, .min_delta = 2000}},
+        {.kind = FLAGSHM_GUARD_TOKENS_TOTAL, .weight = 0.2, .has_rollback = true, .rollback = {.ratio = 2}}};
+    uint32_t i;
+
+    memset(&s->guards, 0, sizeof s->guards);
+    s->guards.count = s->world->is_alone ? 1 : 4;
+    for (i = 0; i < s->guards.count; i++) {
+        s->guards.list[i] = list[i];
+        if (s->world->is_alone || s->world->is_even)
+            s->guards.list[i].weight = 1.0 / s->guards.count;
+    }
+    memset(&s->form, 0, sizeof s->form);
+    flagshm_evidence_form(&s->guards, 60 * SIM_SECOND, &s->form);
+    s->form.flag = "sim";
+    s->form.flag_hash = 1;
+    s->form.arm_count = 2;
+}
+
+static void sim_windows(struct sim *s, bool is_first)
+{
+    uint32_t w4 = (uint32_t)(s->now_ns / (4 * SIM_HOUR)), w1 = (uint32_t)(s->now_ns / SIM_HOUR), slot;
+
+    for (slot = 0; slot < (s->world->has_arm_cells ? 2u : 1u) && !is_first; slot++) {
+        if (w4 != s->header.window_4h)
+            flagshm_outcomes_clear_window(&s->file, slot, &s->form, true, w4);
+        if (w1 != s->header.window_1h)
+            flagshm_outcomes_clear_window(&s->file, slot, &s->form, false, w1);
+    }
+    s->header.window_4h = s->look.window_4h = w4;
+    s->header.window_1h = s->look.window_1h = w1;
+}
+
+static void sim_cut(struct sim *s)
+{
+    uint32_t chosen = flagshm_evidence_choose(&s->evidence, &s->look, NULL, s->thresholds), i;
+
+    for (i = 0; i < s->form.signal_count; i++)
+        if ((chosen >> i & 1) != 0) {
+            flagshm_outcomes_set_threshold(&s->file, 0, i, s->thresholds[i]);
+            if (s->world->has_arm_cells)
+                flagshm_outcomes_set_threshold(&s->file, 1, i, s->thresholds[i]);
+        }
+}
+
+static void sim_begin_stage(struct sim *s, uint32_t stage)
+{
+    struct flagshm_error error;
+    uint32_t slot;
+
+    s->generation++;
+    for (slot = 0; slot < (s->world->has_arm_cells ? 2u : 1u); slot++)
+        if (flagshm_outcomes_prepare(&s->file, slot, s->generation, &s->form, &error) != 0)
+            exit(1);
+    s->is_open = false;
+    s->stage_ns = s->now_ns;
+    s->opened_ns = s->now_ns + flagshm_evidence_wash_in_ns(&s->evidence);
+    s->look.q = (double)s->world->stages[stage].mpct / 100000;
+    s->look.n = stage + 1;
+    s->look.hold_ns = s->world->stages[stage].hold_ns;
+    s->look.opened_mono_ns = s->now_ns;
+    memset(s->calls, 0, sizeof s->calls);
+    memset(s->failed, 0, sizeof s->failed);
+    memset(s->minute, 0, sizeof s->minute);
+    memset(s->five, 0, sizeof s->five);
+    memset(s->events, 0, sizeof s->events);
+    s->minute_ns = s->five_ns = s->now_ns;
+    s->flagger_failures = s->argo_failures = 0;
+}
+
+/* Ends a call: books it, and judges where the variant has bad news. True: rolled back. */
+static bool sim_end_call(struct sim *s, const struct sim_pending *p, struct sim_result *r)
+{
+    struct flagshm_decision d = sim_decision(s, p->generation, s->users[p->user].id_hash, p->arm);
+    bool has_failed = p->outcome.http_status != 200;
+
+    if (has_failed && p->tries < s->world->retries) {
+        struct sim_pending again = *p;
+
+        again.is_call = true;
+        again.tries++;
+        again.at_ns = s->now_ns + SIM_SECOND;
+        sim_push(s, &again);
+    }
+    if (!p->has_slot)
+        return false;
+    if (flagshm_record(&s->fs, &d, &p->outcome) != 0)
+        return false; /* it began in another slot */
+    sim_others(s, p->arm, has_failed, r);
+    if (p->arm == 0)
+        return false;
+    /* more evidence is a level that rises; what fails may be the breaker's. Amounts ring no bell: the server's tick finds them */
+    if (!has_failed && (s->now_ns - s->look.now_mono_ns < SIM_MINUTE || !sim_has_risen(s)))
+        return false;
+    sim_read_some(s);
+    return sim_judge(s, r);
+}
+
+/* Walks the stages of a world, once. */
+static void sim_run(struct sim *s, const struct sim_world *world, uint64_t seed, struct sim_result *r)
+{
+    uint64_t next_call, next_look, end, hour;
+    double gap = (double)SIM_DAY / world->calls_a_day;
+    uint32_t stage;
+
+    memset(r, 0, sizeof *r);
+    s->world = world;
+    sim_seed(&s->random, seed);
+    sim_guards(s);
+    memset(&s->evidence, 0, sizeof s->evidence);
+    memset(s->thresholds, 0, sizeof s->thresholds);
+    memset(&s->plan, 0, sizeof s->plan);
+    s->plan.alpha = 0.01;
+    s->look = (struct flagshm_evidence_look){
+        .counts = &s->counts, .form = &s->form, .plan = &s->plan, .guards = &s->guards};
+    s->pending_count = 0;
+    s->generation += 10;
+    s->now_ns = 1000 * SIM_HOUR + (uint64_t)(sim_unit(&s->random) * (double)SIM_DAY);
+    if (!sim_make_users(s))
+        exit(1);
+    for (stage = 0; stage < SIM_STAGES && world->stages[stage].hold_ns != 0; stage++) {
+        sim_windows(s, true);
+        sim_begin_stage(s, stage);
+        memset(s->thresholds, 0, sizeof s->thresholds);
+        r->stage = stage;
+        end = s->now_ns + world->stages[stage].hold_ns;
+        next_call = s->now_ns + (uint64_t)sim_exponential(&s->random, gap);
+        next_look = s->opened_ns;
+        hour = (s->now_ns / SIM_HOUR + 1) * SIM_HOUR;
+        for (;;) {
+            uint64_t next_end = s->pending_count != 0 ? s->pending[0].at_ns : UINT64_MAX;
+            uint64_t at = next_call < next_end ? next_call : next_end;
+
+            at = at < next_look ? at : next_look;
+            at = at < hour ? at : hour;
+            if (at >= end)
+                break;
+            s->now_ns = at;
+            if (at == hour) {
+                sim_read_all(s);
+                if (sim_judge(s, r))
+                    break;
+                sim_windows(s, false);
+                sim_read_all(s);
+                (void)sim_judge(s, r);
+                sim_cut(s);
+                hour += SIM_HOUR;
+            } else if (at == next_look) {
+                if (s->is_open)
+                    sim_read_some(s);
+                else
+                    sim_read_all(s);
+                if (sim_judge(s, r))
+                    break;
+                if (!s->is_open) {
+                    sim_cut(s);
+                    flagshm_outcomes_open_slot(&s->file, 0);
+                    if (world->has_arm_cells)
+                        flagshm_outcomes_open_slot(&s->file, 1);
+                    s->is_open = true;
+                }
+                next_look = at + 10 * SIM_MINUTE;
+            } else if (at == next_end) {
+                struct sim_pending p = sim_pop(s);
+
+                if (p.is_call)
+                    sim_call(s, p.user, p.tries);
+                else if (sim_end_call(s, &p, r))
+                    break;
+            } else {
+                uint32_t user = sim_pick(s);
+                bool is_variant = s->users[user].bucket < (uint32_t)(s->look.q * 100000 + 0.5);
+
+                sim_call(s, user, 0);
+                if (is_variant && world->variant_use > 1 && sim_chance(&s->random, world->variant_use - 1))
+                    sim_call(s, user, 0);
+                next_call = at + (uint64_t)sim_exponential(&s->random, gap) + 1;
+            }
+        }
+        if (r->is_rolled_back)
+            break;
+        s->now_ns = end;
+    }
+    if (!r->is_rolled_back)
+        r->variant_calls = s->counts.arms[1].n[FLAGSHM_N_JUDGED];
+}
+
+__attribute__((unused)) static int sim_compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+__attribute__((unused)) static double sim_median(double *values, size_t count)
+{
+    qsort(values, count, sizeof *values, sim_compare);
+    return count == 0       ? NAN
+           : count % 2 != 0 ? values[count / 2]
+                            : (values[count / 2 - 1] + values[count / 2]) / 2;
+}
+
+#endif
