@@ -2704,7 +2704,8 @@ FLAGSHM_API_ int flagshm_record(struct flagshm *fs, const struct flagshm_decisio
         is_capped = flagshm_capped_(&b);
         if (FLAGSHM_UNLIKELY_((watched >> FLAGSHM_SIGNAL_LOST & 1) != 0))
             flagshm_under_way_(&b, true, o->call_ns != 0 ? o->call_ns : o->latency_ns);
-        if ((kinds & watched) != 0)
+        /* where nobody gets the variant, only shadow pairs are evidence: control's own failures would be the first events of their users */
+        if ((kinds & watched) != 0 && d->rollout_mpct != 0)
             flagshm_signals_(&b, kinds & watched, amounts, b.label, is_capped);
     }
     if (FLAGSHM_UNLIKELY_((kinds & ((1u << FLAGSHM_SIGNAL_LATENCY) - 1)) != 0))

@@ -483,6 +483,23 @@ Test(outcomes, only_a_discordant_pair_is_evidence)
     cr_assert_eq(flagshm_record_shadow(&w.fs, &d, &pairs[0].control, &pairs[0].shadow), -EINVAL);
 }
 
+Test(outcomes, while_nobody_gets_the_variant_control_s_own_failures_are_no_evidence)
+{
+    struct flagshm_outcome o = {.http_status = 500};
+    struct flagshm_slot_counts counts;
+    unsigned round;
+
+    outcomes_decide(&w, "f", 0, 0, &d);
+    for (round = 0; round < 2; round++) {
+        d.rollout_mpct = round == 0 ? 0 : 50000;
+        cr_assert_eq(flagshm_record(&w.fs, &d, &o), 0);
+        cr_assert(outcomes_read(&w, "f", &counts));
+        cr_assert_eq(counts.arms[0].n[N(FAILED)], round + 1);
+        cr_assert_eq(counts.levels[0][0][0][0], round, "in a shadow stage a cell is the pairs'");
+        cr_assert_eq(counts.capped_calls[0], round + 1);
+    }
+}
+
 /* ---- later events ---- */
 
 Test(outcomes, a_thumb_of_the_next_day_needs_only_flag_and_id)
