@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#define SECOND_NS  UINT64_C(1000000000)
 #define HOUR_NS    UINT64_C(3600000000000)
 #define DAY_NS     (24 * HOUR_NS)
 #define HOLD_ALPHA 0.05              /* all holds of an attempt together */
@@ -55,8 +56,8 @@ static void turn_windows(struct flagshm_evidence *e, const struct flagshm_eviden
         }
 }
 
-/* A slot that is seen for the first time. After a restart its windows of then are not known: those of now count as its first, which
- * only ever makes the judge more careful about later ones. */
+/* A slot that is seen for the first time. After a restart its age tells how many windows went by; what was counted before in those of now is not
+ * known any more, so their rates are those from now on. */
 static void begin(struct flagshm_evidence *e, const struct flagshm_evidence_look *look)
 {
     const uint32_t now[2] = {look->window_4h, look->window_1h};
@@ -89,7 +90,7 @@ static void begin(struct flagshm_evidence *e, const struct flagshm_evidence_look
         e->windows[i] = now[i];
         e->first_windows[i] =
             age > into ? now[i] - (uint32_t)((age - into + lengths[i] - 1) / lengths[i]) : now[i];
-        if (age > into) /* it was in use before: this window's rates are those from now on */
+        if (age > SECOND_NS) /* it was in use before */
             take_base(&e->bases[i], look);
     }
     e->has_control_rates = has_control_rates;

@@ -172,7 +172,7 @@ static uint64_t users_behind(struct flagshm_evidence *e, const struct flagshm_ev
         /* the stretch is the slot's whole life: of its ids, `share` are in this arm, less what chance and the estimate may be off */
         all = look->counts->distinct * (1 - DISTINCT_ERROR) * share;
         seen = floor(all - FLAGSHM_CONFIDENT * sqrt(all * (1 - share)));
-        users = more(users, seen > 0 ? less((uint64_t)seen, under_way) : 0);
+        users = more(users, seen > 0 ? less(seen < 1e9 ? (uint64_t)seen : 1000000000u, under_way) : 0);
     }
     return users;
 }

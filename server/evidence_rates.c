@@ -288,19 +288,18 @@ bool flagshm_limit_is_met(const struct flagshm_limit *limit, const struct flagsh
 
 /* ---- control: how long to wash in, where to cut ---- */
 
-static uint64_t control_users(const struct flagshm_evidence_look *look)
+static double control_users(const struct flagshm_evidence_look *look)
 {
-    double q = look->is_shadow ? 0 : look->q;
+    double q = look->is_shadow || !(look->q > 0) ? 0 : look->q;
 
-    return look->counts->distinct > 0 && q < 1 ? (uint64_t)(look->counts->distinct * (1 - (q > 0 ? q : 0)))
-                                               : 0;
+    return look->counts->distinct > 0 && q < 1 ? floor(look->counts->distinct * (1 - q)) : 0;
 }
 
 void flagshm_evidence_keep_control(struct flagshm_evidence *evidence,
                                    const struct flagshm_evidence_look *look)
 {
     memcpy(evidence->newest_control, look->counts->arms[0].histograms, sizeof evidence->newest_control);
-    evidence->newest_control_cells = (double)control_users(look);
+    evidence->newest_control_cells = control_users(look);
 }
 
 /* Enough to cut a threshold from: a slot that lived a minute does not replace what an older one knew. */
