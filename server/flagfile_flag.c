@@ -7,9 +7,8 @@
 struct reading {
     struct flagshm_flagfile_entry *entry;
     struct flagshm_spot control, variant, variants, force, rollout, expires, on_stale;
-    struct flagshm_rollout_text rollout_text;
-    struct flagshm_guards guards;
-    bool has_guards; /* "guardrails" stands there */
+    struct flagshm_rollout_text *rollout_text; /* NULL: none; most flags have none, and these are large */
+    struct flagshm_guards *guards;
     bool is_on_stale_control;
 };
 
@@ -65,17 +64,29 @@ static void read_enabled(struct flagshm_reader *r, struct flagshm_spot value, vo
 static void read_rollout(struct flagshm_reader *r, struct flagshm_spot value, void *into)
 {
     struct reading *reading = into;
+    struct flagshm_rollout_text *text = flagshm_arena_take(&r->scratch, sizeof *text);
 
     reading->rollout = value;
-    flagshm_reader_rollout(r, value, &reading->rollout_text);
+    reading->rollout_text = text;
+    if (!text) {
+        r->no_memory = true;
+        return;
+    }
+    text->is_default = false;
+    flagshm_reader_rollout(r, value, text);
 }
 
 static void read_guardrails(struct flagshm_reader *r, struct flagshm_spot value, void *into)
 {
     struct reading *reading = into;
+    struct flagshm_guards *guards = flagshm_arena_take(&r->file->arena, sizeof *guards);
 
-    reading->has_guards = true;
-    flagshm_reader_guardrails(r, value, &reading->guards);
+    reading->guards = guards;
+    if (!guards) {
+        r->no_memory = true;
+        return;
+    }
+    flagshm_reader_guardrails(r, value, guards);
     flag_of(into)->has_guardrails = cJSON_IsString(value.node) || value.node->child != NULL;
 }
 
@@ -247,30 +258,16 @@ static void keep_arms(struct flagshm_reader *r, struct flagshm_flag *flag)
 /* Those of all flags that say nothing of their own. */
 static struct flagshm_guards *plain_guards(struct flagshm_reader *r)
 {
-    if (!r->plain_guards)
-        r->plain_guards = flagshm_arena_take(&r->file->arena, sizeof *r->plain_guards);
-    else
+    if (r->plain_guards)
         return r->plain_guards;
-    if (r->plain_guards && r->has_default_guards)
+    r->plain_guards = flagshm_arena_take(&r->file->arena, sizeof *r->plain_guards);
+    if (!r->plain_guards)
+        r->no_memory = true;
+    else if (r->has_default_guards)
         *r->plain_guards = r->default_guards;
-    else if (r->plain_guards)
+    else
         flagshm_guards_default(r->plain_guards);
     return r->plain_guards;
-}
-
-static void give_guards(struct flagshm_reader *r, const struct reading *reading, struct flagshm_flag *flag)
-{
-    struct flagshm_guards *guards;
-
-    if (reading->has_guards) {
-        guards = flagshm_arena_take(&r->file->arena, sizeof *guards);
-        if (guards)
-            *guards = reading->guards;
-    } else {
-        guards = plain_guards(r);
-    }
-    flag->guards = guards;
-    r->no_memory = r->no_memory || !guards;
 }
 
 void flagshm_reader_flag(struct flagshm_reader *r, struct flagshm_spot value,
@@ -312,8 +309,8 @@ void flagshm_reader_flag(struct flagshm_reader *r, struct flagshm_spot value,
     }
     keep_arms(r, flag);
     if (flag->arm_count == 2) {
-        flagshm_reader_give_plan(r, flag->has_rollout ? &reading.rollout_text : NULL, flag);
-        give_guards(r, &reading, flag);
+        flagshm_reader_give_plan(r, reading.rollout_text, flag);
+        flag->guards = reading.guards ? reading.guards : plain_guards(r);
     }
     entry->is_warned = r->diags->warnings != warnings || flag->has_rollout;
     if (flag->has_rollout)

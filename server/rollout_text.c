@@ -420,7 +420,7 @@ static bool get_value(const cJSON *json, const struct member *m, unsigned char *
 static bool get_members(const cJSON *json, const struct member *members, unsigned char *into)
 {
     const struct member *m;
-    const cJSON *value, *element;
+    const cJSON *value, *element = NULL;
     size_t i;
 
     if (!cJSON_IsObject(json))

@@ -298,19 +298,16 @@ static int explain_capacity(const struct explaining *x)
 
 /* Those that need no numbers; %s is the flag's name. */
 static const char *const plain_waits[FLAGSHM_WAITS] = {
-    [FLAGSHM_WAIT_NO_PAIRS] = "no shadow call was answered by both arms yet (only ezai.h and Python make "
-                              "them): `flagctl advance %s`",
+    [FLAGSHM_WAIT_NO_PAIRS] = "no shadow pair yet (only ezai.h and Python make them): `flagctl advance %s`",
     [FLAGSHM_WAIT_NO_TRAFFIC] = "nobody calls: `flagctl waive %s no_traffic`",
     [FLAGSHM_WAIT_NO_OUTCOMES] =
         "decisions are made, but no outcomes come: `flagctl doctor`, or `flagctl waive %s no_outcomes`",
     [FLAGSHM_WAIT_BREAKER] = "the variant fails wholly, for fewer than 5 users: `flagctl stats %s`",
-    [FLAGSHM_WAIT_SRM] = "users do not split as they must, so the hash or a client is broken: `flagctl stats "
-                         "%s`, `flagctl doctor`",
-    [FLAGSHM_WAIT_TAINTED] = "counts ran back, or faster than any host can call, so somebody scribbles in "
-                             "them: `flagctl doctor`, or `flagctl waive %s tainted`",
+    [FLAGSHM_WAIT_SRM] =
+        "users do not split as they must: the hash or a client is broken: `flagctl stats %s`",
+    [FLAGSHM_WAIT_TAINTED] = "counts make no sense: somebody wrote over them: `flagctl doctor`",
     [FLAGSHM_WAIT_BOTH_ARMS_BAD] = "control fails too, so nothing is concluded: `flagctl stats %s`",
-    [FLAGSHM_WAIT_PROVE] = "the plan's \"prove\" is not met yet: `flagctl stats %s` says what is ruled out, "
-                           "or `flagctl waive %s prove`",
+    [FLAGSHM_WAIT_PROVE] = "what \"prove\" names is not ruled out yet: `flagctl stats %s`",
     [FLAGSHM_WAIT_APPROVAL] = "a person must agree: `flagctl approve %s`",
     [FLAGSHM_WAIT_FREEZE] = "all rollouts are frozen: `flagctl thaw`",
     [FLAGSHM_WAIT_PAUSED] = "paused: `flagctl resume %s`",

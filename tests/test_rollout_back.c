@@ -92,6 +92,40 @@ Test(rollout_back, nothing_blocks_a_comparison)
     free(w);
 }
 
+/* All at once, then one less each time: what comes first is said first. */
+Test(rollout_back, the_order_of_judgement_is_that_of_the_manual)
+{
+    struct world *w;
+    int gone;
+
+    for (gone = 0; gone < 7; gone++) {
+        static const enum flagshm_cause causes[] = {
+            FLAGSHM_CAUSE_NONE /* killed */, FLAGSHM_CAUSE_NONE /* latched */, FLAGSHM_CAUSE_GUARDRAIL,
+            FLAGSHM_CAUSE_STEPPED_BACK,      FLAGSHM_CAUSE_BOTH_ARMS_BAD,      FLAGSHM_CAUSE_BREAKER,
+            FLAGSHM_CAUSE_ABSOLUTE};
+        struct flagshm_verdict *v;
+
+        w = at_25();
+        world_pass(w, 59 * MINUTE); /* a look before it would advance */
+        v = &w->look.verdict;
+        if (gone < 1)
+            world_say(w, FLAGSHM_VERB_KILL);
+        if (gone < 2)
+            world_say(w, FLAGSHM_VERB_ROLLBACK);
+        if (gone < 3)
+            world_harm(w, 0);
+        v->is_limited = gone < 4;
+        v->is_both_bad = gone < 5;
+        v->has_breaker = gone < 6;
+        v->guards[1].is_absolute = true;
+        v->guards[2].holds = true;
+        v->has_srm = true;
+        cr_assert_eq(world_tick(w), causes[gone] != FLAGSHM_CAUSE_NONE, "%d", gone);
+        cr_assert_eq(w->last.transition.cause, causes[gone], "%d: %s", gone, w->last.transition.sentence);
+        free(w);
+    }
+}
+
 /* ---- breaker, absolute limits, both arms ---- */
 
 Test(rollout_back, a_breaker_rolls_back_at_once)
