@@ -81,6 +81,12 @@ static size_t explain_trip(const struct flagshm_verdict *verdict, const struct f
 
     write_event(guard, v, event, sizeof event);
     write_rates(guard, v, rates, sizeof rates);
+    if (verdict->is_shadow)
+        return written(snprintf(
+            text, bytes,
+            "%s: of %llu users with %s in one answer of a pair, it is the variant's for %llu, where "
+            "chance gives half; %s (ln E %.1f, needed %.1f)",
+            name_of(guard), a + b, event, a, rates, v->ln_e, is_hold ? v->hold_threshold : v->threshold));
     return written(snprintf(text, bytes,
                             "%s: of %llu users%s with %s, %llu have the variant, where chance gives %.3g %%; "
                             "%s (ln E %.1f, needed %.1f)",

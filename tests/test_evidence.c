@@ -673,6 +673,9 @@ Test(evidence, shadow_pairs_are_judged_at_even_odds)
     cr_expect(is_near(verdict.q, 0.5));
     cr_expect(is_near(verdict.guards[0].ln_e, ln_e(60, 4, 0.5)));
     cr_expect(verdict.guards[0].is_significant && verdict.guards[0].is_material, "%s", text);
+    cr_expect_not_null(
+        strstr(text, "of 64 users with a failed call in one answer of a pair, it is the variant's for 60"),
+        "%s", text);
     cr_expect_eq(verdict.shadow_pairs, 400);
     cr_expect(is_near(verdict.guards[0].rate_variant, 0.15) && is_near(verdict.guards[0].rate_control, 0.01));
     cr_expect(!verdict.has_breaker && !verdict.has_srm);
