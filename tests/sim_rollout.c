@@ -130,6 +130,14 @@ static const struct sim_world harmless[] = {
      .users = 0,
      .calls_a_day = CALLS,
      .stages = WEEK},
+    {.name = "shadow",
+     .says = "the same model, shadowed for 10 % of users",
+     .users = 2000,
+     .calls_a_day = 2 * CALLS,
+     .stages = {{0, 3 * SIM_DAY}},
+     .is_shadow = true,
+     .heavy_users = 0.02,
+     .heavy_error = 0.3},
 };
 
 #define HARMLESS (sizeof harmless / sizeof *harmless)

@@ -2,13 +2,14 @@
  * server's own functions prepare, open and clear the slot, and the judge judges. Only the clock, the users and the model that answers are made up.
  *
  * From event to event: the next call or the next end of a call; nothing ticks. The judge looks after each failure of the variant, after what
- * else adds to the evidence against it, once a minute at most, and each ten minutes. All randomness comes from a seed.
+ * else adds to the evidence against it, each five minutes at most, and each ten minutes. All randomness comes from a seed.
  */
 #ifndef FLAGSHM_TESTS_SIM_WORLD_H
 #define FLAGSHM_TESTS_SIM_WORLD_H
 
 #include "server/evidence.h"
 #include "server/outcomes.h"
+#include "sim_random.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -17,68 +18,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define SIM_SECOND UINT64_C(1000000000)
-#define SIM_MINUTE (60 * SIM_SECOND)
-#define SIM_HOUR   (3600 * SIM_SECOND)
-#define SIM_DAY    (24 * SIM_HOUR)
-#define SIM_STAGES 8
-
-/* ---- chance ---- */
-
-struct sim_random {
-    uint64_t s[2];
-};
-
-/* xoroshiro128+ (Blackman and Vigna 2016), seeded by splitmix64 */
-static uint64_t sim_next(struct sim_random *r)
-{
-    uint64_t a = r->s[0], b = r->s[1], sum = a + b;
-
-    b ^= a;
-    r->s[0] = (a << 24 | a >> 40) ^ b ^ b << 16;
-    r->s[1] = b << 37 | b >> 27;
-    return sum;
-}
-
-static uint64_t sim_mix(uint64_t *at)
-{
-    uint64_t z = (*at += UINT64_C(0x9e3779b97f4a7c15));
-
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
-static void sim_seed(struct sim_random *r, uint64_t seed)
-{
-    r->s[0] = sim_mix(&seed);
-    r->s[1] = sim_mix(&seed);
-}
-
-static double sim_unit(struct sim_random *r)
-{
-    return (double)(sim_next(r) >> 11) * 0x1p-53;
-}
-
-static bool sim_chance(struct sim_random *r, double p)
-{
-    return sim_unit(r) < p;
-}
-
-static double sim_exponential(struct sim_random *r, double mean)
-{
-    return -mean * log1p(-sim_unit(r));
-}
-
-/* A little rough in the tails, and quick: the sum of four uniforms. */
-static double sim_normal(struct sim_random *r)
-{
-    uint64_t bits = sim_next(r);
-
-    return ((double)(bits & 0xffff) + (double)(bits >> 16 & 0xffff) + (double)(bits >> 32 & 0xffff) +
-            (double)(bits >> 48) - 2 * 65535.0) /
-           65536 * 1.7320508;
-}
+#define SIM_SECOND      UINT64_C(1000000000)
+#define SIM_MINUTE      (60 * SIM_SECOND)
+#define SIM_HOUR        (3600 * SIM_SECOND)
+#define SIM_DAY         (24 * SIM_HOUR)
+#define SIM_STAGES      8
+#define SIM_SHADOW_MPCT 10000u
 
 /* ---- a world ---- */
 
@@ -113,12 +58,12 @@ struct sim_world {
     double latency_ms, variant_latency; /* median; the variant's, times as much; 0: 800 ms, 1 */
     double error_latency_ms;            /* of a call that fails; 0: as others */
     double variant_use;                 /* the variant is called so many times as often */
-    double tokens;                      /* the variant's, times as many; 0: 1 */
     unsigned forced;    /* users whom the force list sends to the variant, and whose calls all fail */
     bool is_alone;      /* only errors are judged: one guardrail */
     bool is_even;       /* four guardrails at even weights */
     bool is_lean;       /* no STARTED, no JSON, no tokens: for figures of errors only */
     bool has_arm_cells; /* the negative control: each arm has cells of its own */
+    bool is_shadow;     /* nobody has the variant; calls of a tenth of the users are shadowed */
     bool goes_on;       /* after the roll-back until the other rules have acted too, or the stage ends */
 };
 
@@ -336,18 +281,17 @@ static struct flagshm_decision sim_decision(const struct sim *s, uint32_t genera
     return d;
 }
 
-/* What becomes of a call that begins now. */
-static void sim_call(struct sim *s, uint32_t user, unsigned tries)
+/* What becomes of a call that begins now, and what it is like. */
+static struct flagshm_outcome sim_outcome(struct sim *s, const struct sim_user *u, uint32_t arm,
+                                          unsigned tries)
 {
     const struct sim_world *w = s->world;
-    struct sim_user *u = &s->users[user];
-    uint32_t arm = u->bucket < (uint32_t)(s->look.q * 100000 + 0.5);
-    bool is_forced = user < w->forced, has_failed;
-    struct sim_pending p;
-    double chance = tries != 0 && w->retries != 0 ? w->retry_error : (double)u->errors, latency,
-           since = (double)(s->now_ns - s->stage_ns);
+    double chance = tries != 0 && w->retries != 0 ? w->retry_error : (double)u->errors;
+    double latency = w->latency_ms > 0 ? w->latency_ms : 800, since = (double)(s->now_ns - s->stage_ns);
+    struct flagshm_outcome o;
     unsigned i;
 
+    memset(&o, 0, sizeof o);
     if (w->day_swing > 0) /* sqrt(swing) up and down, by the hour */
         chance *=
             exp(0.5 * log(w->day_swing) * sin(2 * 3.14159265358979 * (double)s->now_ns / (double)SIM_DAY));
@@ -356,39 +300,44 @@ static void sim_call(struct sim *s, uint32_t user, unsigned tries)
     for (i = 0; i < 2; i++)
         if (w->outages[i][1] != 0 && since >= (double)w->outages[i][0] && since < (double)w->outages[i][1])
             chance = 1 - (1 - chance) * (1 - w->outage_depth);
-    has_failed = is_forced || sim_chance(&s->random, chance);
-    latency = w->latency_ms > 0 ? w->latency_ms : 800;
+    o.http_status = sim_chance(&s->random, chance) ? 500 : 200;
     if (!w->is_lean)
         latency *= (double)u->scale * exp(0.4 * sim_normal(&s->random));
     if (arm == 1 && w->variant_latency > 0)
         latency *= w->variant_latency;
-    if (has_failed && w->error_latency_ms > 0)
+    if (o.http_status != 200 && w->error_latency_ms > 0)
         latency = w->error_latency_ms;
-    memset(&p.outcome, 0, sizeof p.outcome);
-    p.outcome.http_status = has_failed ? 500 : 200;
-    p.outcome.latency_ns = (uint64_t)(latency * 1e6);
-    if (!w->is_lean) {
-        p.outcome.json_checked = true;
-        p.outcome.json_valid = !sim_chance(&s->random, 0.005);
-        p.outcome.input_tokens = (uint64_t)(900 * (double)u->scale * exp(0.5 * sim_normal(&s->random)) *
-                                            (arm == 1 && w->tokens > 0 ? w->tokens : 1));
-        p.outcome.output_tokens = p.outcome.input_tokens / 3;
-    }
-    p.at_ns = s->now_ns + p.outcome.latency_ns;
-    p.user = user;
-    p.generation = s->generation;
-    p.arm = (uint8_t)(is_forced ? 1 : arm);
-    p.tries = (uint8_t)tries;
-    p.is_call = false;
+    o.latency_ns = (uint64_t)(latency * 1e6);
+    if (w->is_lean)
+        return o;
+    o.json_checked = true;
+    o.json_valid = !sim_chance(&s->random, 0.005);
+    o.input_tokens = (uint64_t)(900 * (double)u->scale * exp(0.5 * sim_normal(&s->random)));
+    o.output_tokens = o.input_tokens / 3;
+    return o;
+}
+
+static void sim_call(struct sim *s, uint32_t user, unsigned tries)
+{
+    struct sim_user *u = &s->users[user];
+    uint32_t arm = u->bucket < (uint32_t)(s->look.q * 100000 + 0.5);
+    bool is_forced = user < s->world->forced;
+    struct sim_pending p = {.user = user,
+                            .generation = s->generation,
+                            .arm = (uint8_t)(is_forced ? 1 : arm),
+                            .tries = (uint8_t)tries};
+
+    p.outcome = sim_outcome(s, u, arm, tries);
+    if (is_forced)
+        p.outcome.http_status = 500;
     p.has_slot = !is_forced; /* TARGETING_MATCH carries no slot */
-    if (p.has_slot && !w->is_lean) {
+    /* an id that is used once is gone by the time that its call ends: no latency */
+    p.at_ns = s->now_ns + (s->world->users != 0 ? p.outcome.latency_ns : 0);
+    if (p.has_slot && !s->world->is_lean) {
         struct flagshm_decision d = sim_decision(s, s->generation, u->id_hash, arm);
         const struct flagshm_outcome started = {.event = FLAGSHM_STARTED};
 
         (void)flagshm_record(&s->fs, &d, &started);
-    }
-    if (w->users == 0) { /* its id is gone by the time it ends: no latency */
-        p.at_ns = s->now_ns;
     }
     sim_push(s, &p);
 }
@@ -432,7 +381,7 @@ static void sim_read_some(struct sim *s)
                        sizeof s->counts.levels[i][window][arm]);
     memcpy(s->counts.capped_calls, slot->capped_calls, sizeof s->counts.capped_calls);
     memcpy(s->counts.capped_bad, slot->capped_bad, sizeof s->counts.capped_bad);
-    for (arm = 0; arm < 2; arm++)
+    for (arm = 0; arm < (s->world->is_shadow ? 3u : 2u); arm++)
         flagshm_outcomes_read_counters(&s->file, 0, arm, s->counts.arms[arm].n);
 }
 
@@ -576,6 +525,7 @@ static void sim_guards(struct sim *s)
     s->form.flag = "sim";
     s->form.flag_hash = 1;
     s->form.arm_count = 2;
+    s->form.has_shadow = s->world->is_shadow;
 }
 
 static void sim_windows(struct sim *s, bool is_first)
@@ -648,10 +598,17 @@ static bool sim_end_call(struct sim *s, const struct sim_pending *p, struct sim_
     if (flagshm_record(&s->fs, &d, &p->outcome) != 0)
         return false; /* it began in another slot */
     sim_others(s, p->arm, has_failed, r);
-    if (p->arm == 0)
+    if (s->world->is_shadow && s->users[p->user].bucket < SIM_SHADOW_MPCT) {
+        struct flagshm_outcome shadow = sim_outcome(s, &s->users[p->user], 1, 0);
+
+        d.shadow = true;
+        (void)flagshm_record_shadow(&s->fs, &d, &p->outcome, &shadow);
+        has_failed = shadow.http_status != 200;
+    } else if (p->arm == 0) {
         return false;
+    }
     /* more evidence is a level that rises; what fails may be the breaker's. Amounts ring no bell: the server's tick finds them */
-    if (!has_failed && (s->now_ns - s->look.now_mono_ns < SIM_MINUTE || !sim_has_risen(s)))
+    if (!has_failed && (s->now_ns - s->look.now_mono_ns < 5 * SIM_MINUTE || !sim_has_risen(s)))
         return false;
     sim_read_some(s);
     return sim_judge(s, r);
@@ -674,6 +631,7 @@ static void sim_run(struct sim *s, const struct sim_world *world, uint64_t seed,
     s->plan.alpha = 0.01;
     s->look = (struct flagshm_evidence_look){
         .counts = &s->counts, .form = &s->form, .plan = &s->plan, .guards = &s->guards};
+    s->look.is_shadow = world->is_shadow;
     s->pending_count = 0;
     s->generation += 10;
     s->now_ns = 1000 * SIM_HOUR + (uint64_t)(sim_unit(&s->random) * (double)SIM_DAY);
@@ -744,21 +702,6 @@ static void sim_run(struct sim *s, const struct sim_world *world, uint64_t seed,
     }
     if (!r->is_rolled_back)
         r->variant_calls = s->counts.arms[1].n[FLAGSHM_N_JUDGED];
-}
-
-__attribute__((unused)) static int sim_compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-__attribute__((unused)) static double sim_median(double *values, size_t count)
-{
-    qsort(values, count, sizeof *values, sim_compare);
-    return count == 0       ? NAN
-           : count % 2 != 0 ? values[count / 2]
-                            : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
 #endif
