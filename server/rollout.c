@@ -394,7 +394,7 @@ bool flagshm_rollout_look(struct flagshm_rollout *s, const struct flagshm_rollou
     j.may_act = j.plan->mode != FLAGSHM_MODE_OBSERVE;
     count_time(&j);
     j.before = *s;
-    j.planned_hold_ns = flagshm_judge_hold(&j);
+    j.planned_hold_ns = flagshm_rollout_hold_ns(s, j.plan);
     judgement->step = flagshm_rollout_step(s, j.plan);
     judgement->next_step = flagshm_rollout_next_step(s, j.plan);
     judgement->hold_ns = s->hold_ns;

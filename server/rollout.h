@@ -158,6 +158,10 @@ struct flagshm_rollout_file {
     const struct flagshm_guards *guards; /* count 0: refused */
 };
 
+struct flagshm_flag;
+/* False where nobody guards it: it is broken, or has several variants. The strings and plans stay the flag's. */
+bool flagshm_rollout_file_of(const struct flagshm_flag *flag, struct flagshm_rollout_file *file);
+
 struct flagshm_local_time {
     bool is_known;   /* the machine knows the zone */
     uint8_t weekday; /* 0: monday */
@@ -266,6 +270,8 @@ bool flagshm_rollout_is_guarded(const struct flagshm_rollout *s,
 /* Number of the step that is walked and of the one that is next; -1: none. */
 int32_t flagshm_rollout_step(const struct flagshm_rollout *s, const struct flagshm_plan *plan);
 int32_t flagshm_rollout_next_step(const struct flagshm_rollout *s, const struct flagshm_plan *plan);
+/* How long the step that is walked is held, the top watched; 0: there is none. */
+uint64_t flagshm_rollout_hold_ns(const struct flagshm_rollout *s, const struct flagshm_plan *plan);
 /* At 100 % for 30 days. */
 bool flagshm_rollout_is_stale(const struct flagshm_rollout *s, uint64_t wall_ns);
 /* Its way back was never tried, or not for drill_every. */

@@ -215,6 +215,23 @@ static void take_file(struct editing *e, const struct flagshm_moment *now)
     take_cap(e);
 }
 
+bool flagshm_rollout_file_of(const struct flagshm_flag *flag, struct flagshm_rollout_file *file)
+{
+    memset(file, 0, sizeof *file);
+    if (!flag->plan || !flag->guards || flag->arm_count != 2)
+        return false;
+    *file = (struct flagshm_rollout_file){
+        .name = flag->name,
+        .is_present = true,
+        .cap_mpct = flag->enabled ? flag->rollout_mpct : 0,
+        .variant_fingerprint = flag->arms[1].fingerprint,
+        .control_fingerprint = flag->arms[0].fingerprint,
+        .plan = flag->plan,
+        .guards = flag->guards,
+    };
+    return true;
+}
+
 bool flagshm_rollout_edit(struct flagshm_rollout *s, const struct flagshm_rollout_file *file,
                           const struct flagshm_moment *now, struct flagshm_transition *transition)
 {

@@ -38,15 +38,6 @@ static bool say_once(struct judging *j, uint32_t what)
     j->s->said |= what;
     return true;
 }
-uint64_t flagshm_judge_hold(const struct judging *j)
-{
-    int32_t step = flagshm_rollout_step(j->s, j->plan);
-
-    if (j->s->stage == FLAGSHM_STAGE_FULL)
-        return j->plan->watch_ns;
-    return step >= 0 ? j->plan->steps[step].hold_ns : 0;
-}
-
 /* ---- back ---- */
 
 bool flagshm_judge_roll_back(struct judging *j, enum flagshm_cause cause, int32_t guard,
@@ -142,7 +133,7 @@ static bool step_back(struct judging *j, uint32_t to, const char *why)
     uint64_t hold_ns;
 
     flagshm_rollout_set_share(s, j->plan, to);
-    hold_ns = flagshm_judge_hold(j);
+    hold_ns = flagshm_rollout_hold_ns(j->s, j->plan);
     s->cooldown_ns = hold_ns;
     s->is_paused = s->is_paused || is_third;
     return flagshm_rollout_conclude(

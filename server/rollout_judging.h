@@ -21,7 +21,6 @@ struct judging {
 
 void flagshm_judge_wait(struct judging *j, enum flagshm_wait reason); /* unless it is waived */
 struct flagshm_change flagshm_judge_change(struct judging *j, enum flagshm_cause cause);
-uint64_t flagshm_judge_hold(const struct judging *j); /* of the step that is walked, as planned */
 bool flagshm_judge_is_alone(const struct judging *j); /* no control to compare with */
 /* The guardrail of a verdict's entry: the same place where nobody has edited the list meanwhile; or NULL. */
 const struct flagshm_guardrail *flagshm_judge_guardrail(const struct judging *j, uint32_t i);

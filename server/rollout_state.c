@@ -189,6 +189,15 @@ int32_t flagshm_rollout_step(const struct flagshm_rollout *s, const struct flags
     return found;
 }
 
+uint64_t flagshm_rollout_hold_ns(const struct flagshm_rollout *s, const struct flagshm_plan *plan)
+{
+    int32_t step = flagshm_rollout_step(s, plan);
+
+    if (s->stage == FLAGSHM_STAGE_FULL)
+        return plan->watch_ns;
+    return step >= 0 ? plan->steps[step].hold_ns : 0;
+}
+
 /* ---- changes ---- */
 
 void flagshm_rollout_set_share(struct flagshm_rollout *s, const struct flagshm_plan *plan, uint32_t mpct)

@@ -712,6 +712,23 @@ Test(rollout_back, a_live_drill_ends_by_itself_in_two_seconds)
     free(w);
 }
 
+Test(rollout_back, nobody_advances_into_a_drill_or_a_probe)
+{
+    struct world *w = at_25();
+
+    world_say(w, FLAGSHM_VERB_DRILL);
+    cr_assert_eq(world_say(w, FLAGSHM_VERB_ADVANCE), -EPERM);
+    cr_assert_eq(world_say(w, FLAGSHM_VERB_ROLLBACK), 0, "but back it goes");
+    cr_assert_not(w->s.is_drilling);
+    free(w);
+    w = world_make("{\"plan\": [{\"pct\": 100}], \"hold\": \"1h\"}", "\"default\"");
+    world_reach(w, 100000);
+    w->look.verdict.has_breaker = true;
+    world_tick(w);
+    cr_assert_eq(world_say(w, FLAGSHM_VERB_ADVANCE), -EPERM);
+    free(w);
+}
+
 Test(rollout_back, a_drill_is_remembered)
 {
     struct world *w = at_25();

@@ -326,6 +326,32 @@ Test(rollout_edit, two_rollouts_of_one_file_go_their_own_ways)
     free(b);
 }
 
+Test(rollout_edit, a_flag_of_a_file_is_what_the_rollout_sees)
+{
+    struct fixture f = fixture_parse(
+        "{\"flags\": {\"plain\": {\"control\": \"a\", \"variant\": \"b\", \"rollout_pct\": 5},"
+        " \"planned\": {\"control\": \"a\", \"variant\": \"b\", \"rollout\": {\"plan\": \"b2b\"}},"
+        " \"off\": {\"control\": \"a\", \"variant\": \"b\", \"rollout_pct\": 5, \"enabled\": false},"
+        " \"many\": {\"control\": \"a\", \"variants\": {\"b\": {\"value\": \"b\"}, \"c\": {\"value\": "
+        "\"c\"}}}, \"broken\": {}}}");
+    static const uint32_t caps[] = {5000, 100000, 0};
+    struct flagshm_rollout_file file;
+    size_t i;
+
+    for (i = 0; i < 5; i++) {
+        const struct flagshm_flag *flag = &f.file.entries[i].flag;
+
+        cr_assert_eq(flagshm_rollout_file_of(flag, &file), i < 3, "%s", flag->name);
+        if (i >= 3)
+            continue;
+        cr_assert_eq(file.cap_mpct, caps[i], "%s", flag->name);
+        cr_assert_eq(file.variant_fingerprint, flag->arms[1].fingerprint);
+        cr_assert_neq(file.variant_fingerprint, file.control_fingerprint);
+        cr_assert_eq(file.plan->step_count, i == 1 ? 7 : 0);
+    }
+    fixture_free(&f);
+}
+
 /* ---- restarts ---- */
 
 static struct flagshm_rollout_served as_served(const struct world *w)
