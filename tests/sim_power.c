@@ -3,7 +3,7 @@
  * Usage: sim_power [--rollouts N] [--seed N] [--judge N]
  * Without options a slice, with --rollouts 2000 what the README quotes; both assert. --judge: what a look costs, of N looks. Exit code 1: a figure is off.
  */
-#include "sim_world.h"
+#include "sim_run.h"
 
 #include <time.h>
 

@@ -3,7 +3,7 @@
  * Usage: sim_rollout [--rollouts N] [--world NAME] [--seed N] [--wordy 1]
  * Without options a slice (fewer rollouts, of fewer calls), with --rollouts 2000 what the README quotes; both assert. Exit code 1: a figure is off.
  */
-#include "sim_world.h"
+#include "sim_run.h"
 
 #define WEEK                                                                                                 \
     {                                                                                                        \
