@@ -7,6 +7,9 @@
  *
  * How a caller keeps the orders of commit and publish: copy the state, call one of the functions on the copy, and where a transition
  * comes back: is_lowering: publish, commit, notify; else commit, publish, notify, and where the commit fails forget the copy.
+ *
+ * Evidence (server/evidence) is of one number `evidence` of one `attempt`: keep the state's when a slot is taken, hand it in with each look,
+ * and zero what is remembered of evidence where the attempt or the control's fingerprint has changed.
  */
 #ifndef FLAGSHM_SERVER_ROLLOUT_H
 #define FLAGSHM_SERVER_ROLLOUT_H
