@@ -136,14 +136,21 @@ static void fill_entry(struct flagshm_ledger_entry *e, const char *flag, size_t 
     e->is_open = e->form.signal_count == 0;
 }
 
-/* The counts of a slot that is adopted are nobody's leap. */
+/* The counts of a slot that is adopted are nobody's leap, and began when it began. */
 static void look_first(struct flagshm_ledger *ledger, uint32_t slot)
 {
     struct flagshm_ledger_entry *e = &ledger->entries[slot];
     uint32_t arm;
 
+    uint64_t opened_mono_ns, opened_realtime_ns;
+
     for (arm = 0; arm < e->form.arm_count; arm++)
         flagshm_outcomes_read_counters(&ledger->file, slot, arm, e->last[arm]);
+    if (flagshm_outcomes_opened(&ledger->file, slot, e->opened_mono_ns, e->opened_realtime_ns,
+                                &opened_mono_ns, &opened_realtime_ns)) {
+        e->opened_mono_ns = opened_mono_ns;
+        e->opened_realtime_ns = opened_realtime_ns;
+    }
     e->is_open = e->is_open || flagshm_outcomes_is_open(&ledger->file, slot);
 }
 
@@ -181,6 +188,7 @@ static void book(void *context, struct flagshm_flag_entry *record, const struct 
             tell_slot_fault(ledger, &error);
             return;
         }
+        flagshm_outcomes_set_opened(&ledger->file, slot, ledger->now_mono_ns, ledger->now_realtime_ns);
     }
     record->slot = slot;
     record->slot_generation = ledger->slots.holders[slot].generation;

@@ -380,6 +380,25 @@ int flagshm_outcomes_prepare(struct flagshm_outcomes_file *file, uint32_t slot, 
     return 0;
 }
 
+void flagshm_outcomes_set_opened(struct flagshm_outcomes_file *file, uint32_t slot, uint64_t mono_ns,
+                                 uint64_t realtime_ns)
+{
+    if (file->segment == NULL)
+        return;
+    __atomic_store_n(&slot_at(file, slot)->opened_mono_ns, mono_ns, __ATOMIC_RELAXED);
+    __atomic_store_n(&slot_at(file, slot)->opened_realtime_ns, realtime_ns, __ATOMIC_RELAXED);
+}
+
+bool flagshm_outcomes_opened(const struct flagshm_outcomes_file *file, uint32_t slot, uint64_t now_mono_ns,
+                             uint64_t now_realtime_ns, uint64_t *mono_ns, uint64_t *realtime_ns)
+{
+    if (file->segment == NULL)
+        return false;
+    *mono_ns = flagshm_load64_(&slot_at(file, slot)->opened_mono_ns);
+    *realtime_ns = flagshm_load64_(&slot_at(file, slot)->opened_realtime_ns);
+    return *mono_ns != 0 && *mono_ns <= now_mono_ns && *realtime_ns != 0 && *realtime_ns <= now_realtime_ns;
+}
+
 void flagshm_outcomes_open_slot(struct flagshm_outcomes_file *file, uint32_t slot)
 {
     if (file->segment != NULL)

@@ -64,6 +64,12 @@ bool flagshm_outcomes_is_sound(const struct flagshm_outcomes_file *file);
  * a quarter of the file system (or 64 MiB) is left for the table. */
 int flagshm_outcomes_prepare(struct flagshm_outcomes_file *file, uint32_t slot, uint32_t generation,
                              const struct flagshm_slot_form *form, struct flagshm_error *error);
+/* Writes when a slot began to count, so that a server that adopts it knows. */
+void flagshm_outcomes_set_opened(struct flagshm_outcomes_file *file, uint32_t slot, uint64_t mono_ns,
+                                 uint64_t realtime_ns);
+/* What stands there; false where it makes no sense at this time: it is as hostile as all else. */
+bool flagshm_outcomes_opened(const struct flagshm_outcomes_file *file, uint32_t slot, uint64_t now_mono_ns,
+                             uint64_t now_realtime_ns, uint64_t *mono_ns, uint64_t *realtime_ns);
 /* Bytes that a slot of this form takes. */
 uint64_t flagshm_slot_form_bytes(const struct flagshm_slot_form *form);
 /* The wash-in is over: users and cells count from now on. */

@@ -112,6 +112,29 @@ Test(ledger, a_window_that_ended_while_no_server_ran_is_cleared_too)
     outcomes_end(&w);
 }
 
+Test(ledger, a_slot_that_is_adopted_began_when_it_began)
+{
+    uint64_t mono_ns, realtime_ns;
+    struct flagshm_slot *slot;
+
+    begin(OUTCOMES_FLAG("f", "50", ""));
+    mono_ns = w.mono_ns;
+    realtime_ns = w.realtime_ns;
+    outcomes_stop(&w);
+    w.mono_ns += OUTCOMES_HOUR;
+    w.realtime_ns += OUTCOMES_HOUR;
+    cr_assert(outcomes_start(&w));
+    cr_assert_eq(w.ledger.entries[outcomes_slot(&w, "f")].opened_mono_ns, mono_ns);
+    cr_assert_eq(w.ledger.entries[outcomes_slot(&w, "f")].opened_realtime_ns, realtime_ns);
+    slot = outcomes_slot_bytes(&w, "f");
+    slot->opened_realtime_ns = w.realtime_ns + 1; /* whoever writes that has no say */
+    outcomes_stop(&w);
+    cr_assert(outcomes_start(&w));
+    cr_assert_eq(w.ledger.entries[outcomes_slot(&w, "f")].opened_realtime_ns, w.realtime_ns);
+    cr_assert_eq(w.ledger.entries[outcomes_slot(&w, "f")].opened_mono_ns, w.mono_ns);
+    outcomes_end(&w);
+}
+
 Test(ledger, a_new_table_segment_announces_no_window_that_is_not_clean)
 {
     uint32_t number;
