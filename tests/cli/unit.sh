@@ -52,6 +52,7 @@ mkdir -p "$work/root/etc"
 systemd-sysusers --root="$work/root" "$work/usr/lib/sysusers.d/flagshm.conf" >"$work/log" 2>&1 || fail "systemd-sysusers"
 grep -q '^flagshm:' "$work/root/etc/passwd" || fail "no user flagshm"
 grep -q '^flagshm-admin:.*flagshm' "$work/root/etc/group" || fail "the server is not in flagshm-admin"
+grep -q '^flagshm-clients:.*flagshm' "$work/root/etc/group" || fail "the server is not in flagshm-clients"
 if [ "$(id -u)" = 0 ]; then
     systemd-tmpfiles --root="$work/root" --create "$work/usr/lib/tmpfiles.d/flagshm.conf" || fail "systemd-tmpfiles"
     uid=$(sed -n 's/^flagshm:[^:]*:\([0-9]*\):.*/\1/p' "$work/root/etc/passwd")
