@@ -136,6 +136,7 @@ static void slot_dump(struct dump *d, uint32_t number, const struct flagshm_slot
     (void)snprintf(wanted, sizeof wanted, "%" PRIu32, served != NULL ? served->arm_count : 0);
     dump_judged(d, "arm_count", served == NULL || slot->arm_count == served->arm_count, text, wanted);
     dump_field(d, "is_open", true, "%" PRIu32, slot->is_open);
+    dump_field(d, "lost_window", true, "%" PRIu32, slot->lost_window);
     (void)snprintf(text, sizeof text, "%" PRIu32, slot->signal_count);
     dump_judged(d, "signal_count", slot->signal_count <= FLAGSHM_SIGNALS_MAX, text, "at most 16");
     dump_field(d, "signal_kinds", false, "%s", words[0] != '\0' ? words : "none");
