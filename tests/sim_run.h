@@ -95,7 +95,7 @@ static bool sim_judge(struct sim *s, struct sim_result *r)
         r->is_rolled_back = r->is_breaker = true;
     if (r->is_rolled_back) {
         r->after_ns = s->now_ns - s->stage_ns;
-        r->variant_calls = s->counts.arms[1].n[FLAGSHM_N_JUDGED];
+        r->variant_calls = s->counts.arms[1].n[s->world->goes_on ? FLAGSHM_N_FINISHED : FLAGSHM_N_JUDGED];
     }
     return sim_is_over(s, r);
 }
@@ -363,7 +363,7 @@ static void sim_run(struct sim *s, const struct sim_world *world, uint64_t seed,
         s->now_ns = end;
     }
     if (!r->is_rolled_back)
-        r->variant_calls = s->counts.arms[1].n[FLAGSHM_N_JUDGED];
+        r->variant_calls = s->counts.arms[1].n[s->world->goes_on ? FLAGSHM_N_FINISHED : FLAGSHM_N_JUDGED];
 }
 
 #endif

@@ -71,8 +71,9 @@ struct sim_result {
     bool is_rolled_back, is_significant, is_breaker, is_srm;
     uint32_t guard, significant; /* which one; all that were significant, as bits */
     uint32_t stage;
-    uint64_t after_ns;      /* since the stage began */
-    uint64_t variant_calls; /* of the stage, after its wash-in, until then: users, where each calls once */
+    uint64_t after_ns; /* since the stage began */
+    /* Of the stage until then: users, where each calls once. Without those of its wash-in, unless the others are watched, who have none. */
+    uint64_t variant_calls;
     bool naive, flagger, argo, requests; /* what others would have done */
     uint64_t naive_users, flagger_users, argo_users;
 };
