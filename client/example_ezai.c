@@ -33,7 +33,8 @@ int main(int argc, char **argv)
     char user[256];
     int failures = 0, i;
 
-    flagshm_open(&flags, NULL); /* the handle works whatever this returns */
+    setvbuf(stdout, NULL, _IOLBF, 0); /* a line at a time, into pipes too */
+    flagshm_open(&flags, NULL);       /* the handle works whatever this returns */
     if (ezai_open(&ai, &flags, NULL) != 0)
         return 1;
     for (i = 1; i < argc; i++)

@@ -25,7 +25,7 @@ run() { # NUMBER: reads users, prints one line for each call that is booked
     if [ -n "$python" ] && [ $(($1 % 2)) = 1 ]; then
         exec env PYTHONPATH="$build/client/python" "$python" "$source_dir/tests/python/worker.py"
     else
-        exec stdbuf -oL "$example" 2>&1
+        exec "$example" 2>&1
     fi
 }
 # The first part of a worker's users goes in, and is waited for; then it is killed where a kill is asked for, and another one takes the rest.
@@ -38,7 +38,7 @@ worker() { # NUMBER KILLED(yes|no)
     exec 9>"$fifo"
     seq -f "user-$1-%05g" 1 "$half" >&9
     if [ "$2" = yes ]; then
-        until [ "$(wc -l <"$work/done$1")" -ge "$half" ]; do sleep 0.05; done
+        until [ "$(wc -l <"$work/done$1")" -ge "$half" ] || ! kill -0 "$pid"; do sleep 0.05; done
         kill -KILL "$pid"
     fi
     exec 9>&-
