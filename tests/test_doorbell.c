@@ -159,15 +159,16 @@ Test(doorbell, a_count_that_is_written_all_the_time_wakes_two_thousand_times_a_s
     struct flagshm_error error;
     uint32_t *word = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     int fd = eventfd(0, EFD_NONBLOCK);
-    uint64_t rings = 0, end;
+    uint64_t rings = 0, begin, took;
 
     cr_assert_eq(flagshm_doorbell_open(&bell, word, fd, &error), 0);
-    end = flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_) + UINT64_C(500000000);
-    while (flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_) < end)
+    begin = flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_);
+    while (flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_) - begin < UINT64_C(500000000))
         (void)__atomic_fetch_add(word, 1, __ATOMIC_RELAXED);
     (void)!read(fd, &rings, sizeof rings);
+    took = flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_) - begin; /* more, on a busy machine */
     cr_assert_gt(rings, 10);
-    cr_assert_leq(rings, 1001);
+    cr_assert_leq(rings, took / 500000 + 2);
     flagshm_doorbell_close(bell);
     (void)close(fd);
     (void)munmap(word, 4096);
