@@ -490,7 +490,8 @@ struct flagshm_slot {
     flagshm_u64_ capped_calls[2]; /* of control and variant; never more than 16 an hour of each cell */
     flagshm_u64_ capped_bad[2][FLAGSHM_SIGNALS_MAX]; /* bad ones among those */
     flagshm_u64_ opened_mono_ns, opened_realtime_ns; /* for the server, and for people */
-    uint8_t reserved_page[3448];
+    flagshm_u64_ guards_hash;                        /* for the server: what it was prepared for */
+    uint8_t reserved_page[3440];
     uint32_t levels[FLAGSHM_SIGNALS_MAX][FLAGSHM_WINDOWS][2][FLAGSHM_LEVELS + 1]; /* [][][1]: the variant */
     uint8_t reserved_levels[2048];
     uint8_t distinct[FLAGSHM_DISTINCT];

@@ -1,5 +1,6 @@
 /* ledger: see the header. */
 #include "server/ledger.h"
+#include "server/evidence.h"
 #include "server/log.h"
 #include "server/segment_internal.h"
 
@@ -106,18 +107,16 @@ static uint32_t first_generation(uint64_t realtime_ns)
 
 /* ---- slots ---- */
 
-static void set_signals(struct flagshm_slot_form *form, bool is_guarded)
+/* What the guardrails of a flag stand for, with how long its calls may take; 0: nobody guards it. */
+static uint64_t guards_hash(const struct flagshm_flag *flag, const struct flagshm_flag_entry *r)
 {
-    static const enum flagshm_signal_kind kinds[] = {FLAGSHM_SIGNAL_ERROR,   FLAGSHM_SIGNAL_JSON_INVALID,
-                                                     FLAGSHM_SIGNAL_LATENCY, FLAGSHM_SIGNAL_LATENCY,
-                                                     FLAGSHM_SIGNAL_TOKENS,  FLAGSHM_SIGNAL_TOKENS};
-    size_t i;
+    uint64_t hash;
 
-    form->signal_count = is_guarded ? sizeof kinds / sizeof *kinds : 0;
-    for (i = 0; i < form->signal_count; i++) {
-        form->signals[i].kind = kinds[i];
-        form->signals[i].is_timed = true;
-    }
+    if ((r->switches & FLAGSHM_SWITCH_GUARDED) == 0 || flag->guards == NULL || flag->guards->count == 0)
+        return 0;
+    hash = flagshm_guards_hash(flag->guards);
+    hash = flagshm_hash64_(&flag->plan->overdue_ns, sizeof flag->plan->overdue_ns, hash);
+    return hash != 0 ? hash : 1;
 }
 
 /* What the server knows of a slot, for a flag by its name. */
@@ -130,28 +129,27 @@ static void fill_entry(struct flagshm_ledger_entry *e, const char *flag, size_t 
     e->form.flag_hash = r->name_hash;
     e->form.arm_count = r->arm_count <= 8 ? r->arm_count : 8;
     e->form.has_shadow = r->shadow_mpct != 0 && e->form.arm_count < 8;
-    set_signals(&e->form, (r->switches & FLAGSHM_SWITCH_GUARDED) != 0 && r->arm_count == 2);
     e->opened_mono_ns = mono_ns;
     e->opened_realtime_ns = realtime_ns;
-    e->is_open = e->form.signal_count == 0;
 }
 
-/* The counts of a slot that is adopted are nobody's leap, and began when it began. */
-static void look_first(struct flagshm_ledger *ledger, uint32_t slot)
+/* The counts of a slot that is adopted are nobody's leap, and began when it began. Returns what it was guarded by. */
+static uint64_t look_first(struct flagshm_ledger *ledger, uint32_t slot)
 {
     struct flagshm_ledger_entry *e = &ledger->entries[slot];
     uint32_t arm;
 
-    uint64_t opened_mono_ns, opened_realtime_ns;
+    struct flagshm_slot_memo memo;
 
     for (arm = 0; arm < e->form.arm_count; arm++)
         flagshm_outcomes_read_counters(&ledger->file, slot, arm, e->last[arm]);
-    if (flagshm_outcomes_opened(&ledger->file, slot, e->opened_mono_ns, e->opened_realtime_ns,
-                                &opened_mono_ns, &opened_realtime_ns)) {
-        e->opened_mono_ns = opened_mono_ns;
-        e->opened_realtime_ns = opened_realtime_ns;
+    if (flagshm_outcomes_memo(&ledger->file, slot, e->opened_mono_ns, e->opened_realtime_ns, &memo,
+                              &e->form)) {
+        e->opened_mono_ns = memo.opened_mono_ns;
+        e->opened_realtime_ns = memo.opened_realtime_ns;
     }
-    e->is_open = e->is_open || flagshm_outcomes_is_open(&ledger->file, slot);
+    e->is_open = e->form.signal_count == 0 || flagshm_outcomes_is_open(&ledger->file, slot);
+    return memo.guards_hash;
 }
 
 static void tell_slot_fault(struct flagshm_ledger *ledger, const struct flagshm_error *error)
@@ -166,21 +164,28 @@ static void book(void *context, struct flagshm_flag_entry *record, const struct 
 {
     struct flagshm_ledger *ledger = context;
     struct flagshm_error error = {{0}};
-    bool is_new, is_guarded = (record->switches & FLAGSHM_SWITCH_GUARDED) != 0;
+    uint64_t guards = guards_hash(flag, record);
+    struct flagshm_ledger_entry *e;
+    bool is_new;
     uint32_t slot;
 
     if (ledger->file.segment == NULL)
         return;
-    slot = flagshm_slots_want(&ledger->slots, record->name_hash, key, ledger->now_mono_ns, &is_new);
+    slot = flagshm_slots_want(&ledger->slots, record->name_hash, key ^ guards, ledger->now_mono_ns, &is_new);
     if (slot == FLAGSHM_NO_SLOT) {
         ledger->compiling_refused++;
-        ledger->compiling_refused_guarded += is_guarded;
+        ledger->compiling_refused_guarded += guards != 0;
         return;
     }
-    if (is_new) {
-        struct flagshm_ledger_entry *e = &ledger->entries[slot];
-
+    e = &ledger->entries[slot];
+    if (is_new)
         fill_entry(e, flag->name, flag->name_bytes, record, ledger->now_mono_ns, ledger->now_realtime_ns);
+    if (guards != 0) /* also where it was adopted: the segment may lie about its signals */
+        flagshm_evidence_form(flag->guards, flag->plan->overdue_ns, &e->form);
+    if (is_new) {
+        const struct flagshm_slot_memo memo = {ledger->now_mono_ns, ledger->now_realtime_ns, guards};
+
+        e->is_open = guards == 0;
         if (flagshm_outcomes_prepare(&ledger->file, slot, ledger->slots.holders[slot].generation, &e->form,
                                      &error) != 0) {
             flagshm_slots_take_back(&ledger->slots, slot);
@@ -188,7 +193,7 @@ static void book(void *context, struct flagshm_flag_entry *record, const struct 
             tell_slot_fault(ledger, &error);
             return;
         }
-        flagshm_outcomes_set_opened(&ledger->file, slot, ledger->now_mono_ns, ledger->now_realtime_ns);
+        flagshm_outcomes_set_memo(&ledger->file, slot, &memo);
     }
     record->slot = slot;
     record->slot_generation = ledger->slots.holders[slot].generation;
@@ -251,6 +256,7 @@ static void adopt_slots(struct flagshm_ledger *ledger, const struct flagshm_segm
     const unsigned char *heap = served.bytes + served.geometry.heap_offset;
     const struct flagshm_flag_entry *records = records_of(&served);
     uint32_t slot, i, most = ledger->slots.generation + GENERATIONS_AHEAD;
+    uint64_t guards;
 
     for (slot = 0; slot < FLAGSHM_SLOTS; slot++) {
         uint32_t generation = flagshm_outcomes_peek(&ledger->file, slot);
@@ -265,11 +271,13 @@ static void adopt_slots(struct flagshm_ledger *ledger, const struct flagshm_segm
             !flagshm_is_inside_(r->name_offset, r->name_bytes, served.heap_used) || r->slot_generation == 0 ||
             flagshm_outcomes_peek(&ledger->file, r->slot) != r->slot_generation)
             continue;
-        flagshm_slots_adopt(&ledger->slots, r->slot, r->name_hash,
-                            flagshm_table_form_key(heap, served.heap_used, r), r->slot_generation);
         fill_entry(&ledger->entries[r->slot], (const char *)heap + r->name_offset, r->name_bytes, r, mono_ns,
                    realtime_ns);
-        look_first(ledger, r->slot);
+        guards = look_first(ledger, r->slot);
+        if ((r->switches & FLAGSHM_SWITCH_GUARDED) == 0)
+            guards = 0;
+        flagshm_slots_adopt(&ledger->slots, r->slot, r->name_hash,
+                            flagshm_table_form_key(heap, served.heap_used, r) ^ guards, r->slot_generation);
     }
 }
 

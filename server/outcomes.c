@@ -380,23 +380,49 @@ int flagshm_outcomes_prepare(struct flagshm_outcomes_file *file, uint32_t slot, 
     return 0;
 }
 
-void flagshm_outcomes_set_opened(struct flagshm_outcomes_file *file, uint32_t slot, uint64_t mono_ns,
-                                 uint64_t realtime_ns)
+void flagshm_outcomes_set_memo(struct flagshm_outcomes_file *file, uint32_t slot,
+                               const struct flagshm_slot_memo *memo)
 {
+    struct flagshm_slot *s;
+
     if (file->segment == NULL)
         return;
-    __atomic_store_n(&slot_at(file, slot)->opened_mono_ns, mono_ns, __ATOMIC_RELAXED);
-    __atomic_store_n(&slot_at(file, slot)->opened_realtime_ns, realtime_ns, __ATOMIC_RELAXED);
+    s = slot_at(file, slot);
+    __atomic_store_n(&s->opened_mono_ns, memo->opened_mono_ns, __ATOMIC_RELAXED);
+    __atomic_store_n(&s->opened_realtime_ns, memo->opened_realtime_ns, __ATOMIC_RELAXED);
+    __atomic_store_n(&s->guards_hash, memo->guards_hash, __ATOMIC_RELAXED);
 }
 
-bool flagshm_outcomes_opened(const struct flagshm_outcomes_file *file, uint32_t slot, uint64_t now_mono_ns,
-                             uint64_t now_realtime_ns, uint64_t *mono_ns, uint64_t *realtime_ns)
+bool flagshm_outcomes_memo(const struct flagshm_outcomes_file *file, uint32_t slot, uint64_t now_mono_ns,
+                           uint64_t now_realtime_ns, struct flagshm_slot_memo *memo,
+                           struct flagshm_slot_form *form)
 {
+    const struct flagshm_slot *s;
+    uint32_t i;
+
+    memset(memo, 0, sizeof *memo);
+    form->signal_count = 0;
+    form->overdue_ns = 0;
     if (file->segment == NULL)
         return false;
-    *mono_ns = flagshm_load64_(&slot_at(file, slot)->opened_mono_ns);
-    *realtime_ns = flagshm_load64_(&slot_at(file, slot)->opened_realtime_ns);
-    return *mono_ns != 0 && *mono_ns <= now_mono_ns && *realtime_ns != 0 && *realtime_ns <= now_realtime_ns;
+    s = slot_at(file, slot);
+    memo->opened_mono_ns = flagshm_load64_(&s->opened_mono_ns);
+    memo->opened_realtime_ns = flagshm_load64_(&s->opened_realtime_ns);
+    memo->guards_hash = flagshm_load64_(&s->guards_hash);
+    form->signal_count = flagshm_load32_(&s->signal_count);
+    if (form->signal_count > FLAGSHM_SIGNALS_MAX)
+        form->signal_count = FLAGSHM_SIGNALS_MAX;
+    for (i = 0; i < form->signal_count; i++) {
+        uint32_t kind = flagshm_load32_(&s->signals[i].kind);
+
+        form->signals[i].kind =
+            kind < FLAGSHM_SIGNAL_KINDS ? (enum flagshm_signal_kind)kind : FLAGSHM_SIGNAL_NONE;
+        form->signals[i].is_timed = __atomic_load_n(&s->signals[i].is_timed, __ATOMIC_RELAXED) != 0;
+        if (kind == FLAGSHM_SIGNAL_LOST)
+            form->overdue_ns = flagshm_load64_(&s->signals[i].threshold);
+    }
+    return memo->opened_mono_ns != 0 && memo->opened_mono_ns <= now_mono_ns &&
+           memo->opened_realtime_ns != 0 && memo->opened_realtime_ns <= now_realtime_ns;
 }
 
 void flagshm_outcomes_open_slot(struct flagshm_outcomes_file *file, uint32_t slot)

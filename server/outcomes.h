@@ -46,6 +46,11 @@ struct flagshm_slot_form {
     uint64_t overdue_ns; /* how long a call may take before it counts as lost, for FLAGSHM_SIGNAL_LOST */
 };
 
+struct flagshm_slot_memo {
+    uint64_t opened_mono_ns, opened_realtime_ns; /* when it began to count */
+    uint64_t guards_hash;                        /* 0: not guarded */
+};
+
 /* Adopts the segment that the adopted table names (`wanted`; 0: none) where every gate holds: ours, regular, of our size and layout, of this
  * boot, not writable by others; else builds a new one. 0; -ENOSPC, -EACCES, -EPERM (a stranger's object; names the mend), -errno: there is none
  * then (segment NULL), and nothing else suffers. */
@@ -64,12 +69,14 @@ bool flagshm_outcomes_is_sound(const struct flagshm_outcomes_file *file);
  * a quarter of the file system (or 64 MiB) is left for the table. */
 int flagshm_outcomes_prepare(struct flagshm_outcomes_file *file, uint32_t slot, uint32_t generation,
                              const struct flagshm_slot_form *form, struct flagshm_error *error);
-/* Writes when a slot began to count, so that a server that adopts it knows. */
-void flagshm_outcomes_set_opened(struct flagshm_outcomes_file *file, uint32_t slot, uint64_t mono_ns,
-                                 uint64_t realtime_ns);
-/* What stands there; false where it makes no sense at this time: it is as hostile as all else. */
-bool flagshm_outcomes_opened(const struct flagshm_outcomes_file *file, uint32_t slot, uint64_t now_mono_ns,
-                             uint64_t now_realtime_ns, uint64_t *mono_ns, uint64_t *realtime_ns);
+/* Writes into a slot what a server that adopts it wants to know. */
+void flagshm_outcomes_set_memo(struct flagshm_outcomes_file *file, uint32_t slot,
+                               const struct flagshm_slot_memo *memo);
+/* What stands there, and the signals that it shows, into form->signals, signal_count and overdue_ns; false where the times make no
+ * sense now: all of it is as hostile as anything else. */
+bool flagshm_outcomes_memo(const struct flagshm_outcomes_file *file, uint32_t slot, uint64_t now_mono_ns,
+                           uint64_t now_realtime_ns, struct flagshm_slot_memo *memo,
+                           struct flagshm_slot_form *form);
 /* Bytes that a slot of this form takes. */
 uint64_t flagshm_slot_form_bytes(const struct flagshm_slot_form *form);
 /* The wash-in is over: users and cells count from now on. */

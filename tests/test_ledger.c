@@ -135,6 +135,55 @@ Test(ledger, a_slot_that_is_adopted_began_when_it_began)
     outcomes_end(&w);
 }
 
+#define ERRORS(ratio)                                                                                        \
+    ", \"guardrails\": [{\"kind\": \"error_rate\", \"rollback\": {\"ratio\": " ratio                         \
+    "}}, {\"kind\": \"lost\", \"hold\": "                                                                    \
+    "{\"delta\": 0.01}}]"
+
+Test(ledger, a_slot_has_the_signals_of_the_flag_s_own_guardrails)
+{
+    const struct flagshm_slot_form *form;
+    uint32_t slot, generation;
+
+    begin(OUTCOMES_FLAG("f", "50", ERRORS("2")) ", " OUTCOMES_FLAG("g", "50", ", \"guardrails\": []"));
+    slot = outcomes_slot(&w, "f");
+    form = &w.ledger.entries[slot].form;
+    cr_assert_eq(form->signal_count, 2);
+    cr_assert_eq(form->signals[0].kind, FLAGSHM_SIGNAL_ERROR);
+    cr_assert(form->signals[0].is_timed);
+    cr_assert_eq(form->signals[1].kind, FLAGSHM_SIGNAL_LOST);
+    cr_assert_eq(form->overdue_ns, 60 * OUTCOMES_SECOND);
+    cr_assert_eq(w.ledger.entries[outcomes_slot(&w, "g")].form.signal_count, 0, "refused");
+    cr_assert(w.ledger.entries[outcomes_slot(&w, "g")].is_open);
+
+    /* a restart keeps the slot and knows its form, before anything is compiled and after */
+    generation = w.ledger.slots.holders[slot].generation;
+    outcomes_stop(&w);
+    cr_assert(outcomes_start(&w));
+    form = &w.ledger.entries[slot].form;
+    cr_assert_eq(form->signal_count, 2);
+    cr_assert_eq(form->signals[1].kind, FLAGSHM_SIGNAL_LOST);
+    cr_assert_eq(outcomes_publish(&w, OUTCOMES_FLAG("f", "50", ERRORS("2"))), 0);
+    cr_assert_eq(outcomes_slot(&w, "f"), slot);
+    cr_assert_eq(w.ledger.slots.holders[slot].generation, generation);
+
+    /* an edit of the guardrails is another slot */
+    cr_assert_eq(outcomes_publish(&w, OUTCOMES_FLAG("f", "50", ERRORS("3"))), 0);
+    cr_assert_neq(outcomes_slot(&w, "f"), slot);
+
+    /* who lies about the signals of a slot changes nothing */
+    slot = outcomes_slot(&w, "f");
+    outcomes_slot_bytes(&w, "f")->signal_count = UINT32_MAX;
+    outcomes_slot_bytes(&w, "f")->signals[0].kind = 4711;
+    outcomes_stop(&w);
+    cr_assert(outcomes_start(&w));
+    cr_assert_eq(outcomes_publish(&w, OUTCOMES_FLAG("f", "50", ERRORS("3"))), 0);
+    cr_assert_eq(outcomes_slot(&w, "f"), slot);
+    cr_assert_eq(w.ledger.entries[slot].form.signal_count, 2);
+    cr_assert_eq(w.ledger.entries[slot].form.signals[0].kind, FLAGSHM_SIGNAL_ERROR);
+    outcomes_end(&w);
+}
+
 Test(ledger, a_new_table_segment_announces_no_window_that_is_not_clean)
 {
     uint32_t number;
