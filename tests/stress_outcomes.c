@@ -73,7 +73,7 @@ static uint64_t now_ns(void)
 static void book(struct flagshm *fs, const struct flagshm_decision *d, const struct flagshm_outcome *o)
 {
 #ifdef FLAGSHM_STRESS_BAD_FIRST
-    struct flagshm_booked_ b;
+    struct flagshm_booked_ b = {0};
 
     if (flagshm_book_(fs, d, false, &b) != 1)
         return;
