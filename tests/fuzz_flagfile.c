@@ -7,9 +7,9 @@
 #include "client/flagshm.h"
 #include "server/json_scan.h"
 #include "server/lastgood.h"
+#include "tests/fuzz_files.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -176,44 +176,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 #ifdef FLAGSHM_FUZZ_MAIN
-static size_t run_file(const char *path)
+static void run(uint8_t *data, size_t size)
 {
-    FILE *in = fopen(path, "rb");
-    uint8_t *data = NULL;
-    long size = -1;
-
-    if (in && fseek(in, 0, SEEK_END) == 0)
-        size = ftell(in);
-    if (size < 0) {
-        fprintf(stderr, "fuzz_flagfile: cannot read %s\n", path);
-        exit(1);
-    }
-    data = malloc((size_t)size + 1);
-    assert(data);
-    rewind(in);
-    size = (long)fread(data, 1, (size_t)size, in);
-    fclose(in);
-    LLVMFuzzerTestOneInput(data, (size_t)size);
-    free(data);
-    return 1;
-}
-
-static size_t run_path(const char *path)
-{
-    DIR *dir = opendir(path);
-    struct dirent *entry;
-    size_t count = 0;
-    char inner[4096];
-
-    if (!dir)
-        return run_file(path);
-    while ((entry = readdir(dir)) != NULL) {
-        snprintf(inner, sizeof inner, "%s/%s", path, entry->d_name);
-        if (entry->d_name[0] != '.')
-            count += run_path(inner);
-    }
-    closedir(dir);
-    return count;
+    (void)LLVMFuzzerTestOneInput(data, size);
 }
 
 int main(int argc, char **argv)
@@ -222,7 +187,7 @@ int main(int argc, char **argv)
     int i;
 
     for (i = 1; i < argc; i++)
-        count += run_path(argv[i]);
+        count += fuzz_files(argv[i], run);
     printf("%zu files\n", count);
     return count > 0 ? 0 : 1;
 }

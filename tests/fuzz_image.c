@@ -7,6 +7,7 @@
  * With libFuzzer it is the target. With FLAGSHM_FUZZ_MAIN it is a program: fuzz_image [IMAGES [SEED]] makes so many random inputs, puts
  * some of the images through real files, and reads while a thread scribbles over the image; files that are named instead are run. */
 #undef NDEBUG
+#include "fuzz_files.h"
 #include "image_fixture.h"
 #include "server/flagfile.h"
 
@@ -190,14 +191,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 #include <sys/stat.h>
 #include <unistd.h>
 
-static uint64_t state;
+static uint64_t state = 20250101;
 
 static uint64_t next_random(void)
 {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state;
+    return fuzz_next(&state);
 }
 
 /* A place where a change tells: the header, the bank's header, the index around the flags, a record, the heap. */
@@ -319,36 +317,19 @@ static void read_while_scribbled(unsigned rounds)
     memcpy(image, good, image_bytes);
 }
 
-static int run_file(const char *path)
+static void run(uint8_t *data, size_t size)
 {
-    static uint8_t data[1 << 20];
-    FILE *in = fopen(path, "rb");
-    size_t size;
-
-    if (!in)
-        return 1;
-    size = fread(data, 1, sizeof data, in);
-    (void)fclose(in);
-    return LLVMFuzzerTestOneInput(data, size);
+    (void)LLVMFuzzerTestOneInput(data, size);
 }
 
 int main(int argc, char **argv)
 {
     uint64_t images = 100000, n;
     uint8_t data[64];
-    char *end = NULL;
 
     prepare();
-    if (argc > 1) {
-        images = strtoull(argv[1], &end, 10);
-        if (*end != '\0') {
-            int i, failed = 0;
-            for (i = 1; i < argc; i++)
-                failed |= run_file(argv[i]);
-            return failed;
-        }
-    }
-    state = argc > 2 ? strtoull(argv[2], NULL, 10) | 1 : 20250101;
+    if (!fuzz_random(argc, argv, run, &images, &state))
+        return 0;
     (void)alarm(280); /* bounded time is part of the promise */
     read_image();
     for (n = 0; n < images; n++)

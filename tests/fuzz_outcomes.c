@@ -6,6 +6,7 @@
  * afterwards. As an ordinary program: fuzz_outcomes [IMAGES [SEED]] makes so many random inputs, then reads and books while a thread
  * scribbles; files that are named instead are run. What is left out: the segment's id (another one is built then: see test_ledger). */
 #undef NDEBUG
+#include "fuzz_files.h"
 #include "outcomes_fixture.h"
 #include "server/stats.h"
 
@@ -192,24 +193,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 #ifdef FLAGSHM_FUZZ_MAIN
 #include <pthread.h>
 
-static uint64_t state;
+static uint64_t state = 20250102;
 static int stop;
-
-static uint64_t next_random(uint64_t *random)
-{
-    *random ^= *random << 13;
-    *random ^= *random >> 7;
-    *random ^= *random << 17;
-    return *random;
-}
 
 static size_t make_input(uint8_t *data)
 {
     static const uint8_t often[] = {0, 1, 2, 7, 8, 9, 15, 16, 0x7f, 0x80, 0xff};
-    size_t changes = 1 + next_random(&state) % 6, size = 0, i, j;
+    size_t changes = 1 + fuzz_next(&state) % 6, size = 0, i, j;
 
     for (i = 0; i < changes; i++) {
-        uint64_t random = next_random(&state);
+        uint64_t random = fuzz_next(&state);
         size_t bytes = random % 3 == 0 ? 1 : random % 3 == 1 ? 4 : 8;
 
         data[size++] = (uint8_t)(random >> 8);
@@ -217,7 +210,7 @@ static size_t make_input(uint8_t *data)
         data[size++] = (uint8_t)(random >> 24 & (random >> 60 == 0 ? 0xffu : 0xfcu)); /* mostly whole words */
         data[size++] = (uint8_t)(bytes - 1);
         for (j = 0; j < bytes; j++) {
-            random = next_random(&state);
+            random = fuzz_next(&state);
             data[size++] = random % 3 ? often[(random >> 8) % sizeof often] : (uint8_t)(random >> 16);
         }
     }
@@ -230,7 +223,7 @@ static void *scribble(void *unused)
     uint64_t random = 88172645463325252u;
 
     while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
-        size_t place = next_random(&random) % PLACES;
+        size_t place = fuzz_next(&random) % PLACES;
         size_t at = places[place].from + (random >> 32) % places[place].bytes;
         uint32_t word = random % 5 ? (uint32_t)random & 0xff0000ffu : (uint32_t)(random >> 20);
 
@@ -260,36 +253,19 @@ static void read_while_scribbled(unsigned rounds)
     (void)pthread_join(thread, NULL);
 }
 
-static int run_file(const char *path)
+static void run(uint8_t *data, size_t size)
 {
-    static uint8_t data[1 << 20];
-    FILE *in = fopen(path, "rb");
-    size_t size;
-
-    if (!in)
-        return 1;
-    size = fread(data, 1, sizeof data, in);
-    (void)fclose(in);
-    return LLVMFuzzerTestOneInput(data, size);
+    (void)LLVMFuzzerTestOneInput(data, size);
 }
 
 int main(int argc, char **argv)
 {
     uint64_t images = 100000, n;
     uint8_t data[128];
-    char *rest = NULL;
 
     prepare();
-    if (argc > 1) {
-        images = strtoull(argv[1], &rest, 10);
-        if (*rest != '\0') {
-            int i, failed = 0;
-            for (i = 1; i < argc; i++)
-                failed |= run_file(argv[i]);
-            return failed;
-        }
-    }
-    state = argc > 2 ? strtoull(argv[2], NULL, 10) | 1 : 20250102;
+    if (!fuzz_random(argc, argv, run, &images, &state))
+        return 0;
     (void)alarm(images > 1000000 ? 0 : 280); /* bounded time is part of the promise */
     for (n = 0; n < images; n++)
         (void)LLVMFuzzerTestOneInput(data, make_input(data));
