@@ -260,11 +260,11 @@ static void head_print(const struct top_showing *s, int columns)
         (void)strftime(clock, sizeof clock, "%H:%M:%SZ", &parts);
     rate_text(s->top.calls_per_s, rate);
     rate_text(s->top.errors_per_s, errors);
-    (void)snprintf(line, sizeof line,
-                   "flagshm %s  %s  %s calls/s, %s errors/s  %zu flag%s book, %zu do not%s%s%s%s",
-                   s->ctl->instance.name, clock, rate, errors, s->top.count, s->top.count == 1 ? "" : "s",
-                   others, s->filter[0] != '\0' || s->is_typing ? "  filter: " : "", s->filter,
-                   s->is_typing ? "_" : "", s->is_paused ? "  PAUSED" : "");
+    (void)snprintf(
+        line, sizeof line, "flagshm %s  %s  %s calls/s, %s errors/s  %zu flag%s, %zu do not%s%s%s%s",
+        s->ctl->instance.name, clock, rate, errors, s->top.count, s->top.count == 1 ? " books" : "s book",
+        others, s->filter[0] != '\0' || s->is_typing ? "  filter: " : "", s->filter, s->is_typing ? "_" : "",
+        s->is_paused ? "  PAUSED" : "");
     line_print(s, FLAGCTL_PLAIN, columns, line);
     if (s->top.fault[0] != '\0')
         line_print(s, FLAGCTL_RED, columns, s->top.fault);
