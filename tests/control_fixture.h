@@ -71,6 +71,7 @@ static inline void world_make(struct world *w)
     struct timespec now;
 
     memset(w, 0, sizeof *w);
+    /* not in TMPDIR: the path of a socket has 107 bytes at most */
     (void)snprintf(w->dir, sizeof w->dir, "/tmp/flagshm-control-XXXXXX");
     cr_assert_not_null(mkdtemp(w->dir));
     chmod(w->dir, 0755);

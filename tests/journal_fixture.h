@@ -29,6 +29,7 @@ struct world {
 static inline void world_make(struct world *w)
 {
     memset(w, 0, sizeof *w);
+    /* not in TMPDIR: a fixed room for a short name, in a place that a test which becomes another user can enter */
     (void)snprintf(w->root, sizeof w->root, "/tmp/flagshm-journal-XXXXXX");
     cr_assert_not_null(mkdtemp(w->root));
     (void)snprintf(w->dir, sizeof w->dir, "%s/state", w->root);

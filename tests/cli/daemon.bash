@@ -59,6 +59,16 @@ expect_exit() { # CODE COMMAND...
     output=$("$@" 2>&1) || code=$?
     [ "$code" = "$wanted" ] || fail "exit code $code, expected $wanted: $* : $output"
 }
+# As expect_exit, the streams apart: $output and $errors.
+run() { # CODE COMMAND...
+    local wanted=$1 code=0
+    shift
+    output=$("$@" 2>"$work/errors") || code=$?
+    errors=$(cat "$work/errors")
+    [ "$code" = "$wanted" ] || fail "exit code $code, expected $wanted: $* : $output $errors"
+}
+# JQ-EXPRESSION: of the JSON in $output.
+field() { jq -r "$1" <<<"$output"; }
 # Waits up to 10 s until a command succeeds.
 wait_until() {
     local tries

@@ -3,14 +3,6 @@
 . "$(dirname "$0")/gateway.bash"
 
 publish() { "$build/tests/table_publish" --instance "$instance" "$file" >/dev/null 2>>"$log"; }
-run() { # CODE COMMAND...: $output, $errors
-    local wanted=$1 code=0
-    shift
-    output=$("$@" 2>"$work/errors") || code=$?
-    errors=$(cat "$work/errors")
-    [ "$code" = "$wanted" ] || fail "exit code $code, expected $wanted: $* : $output $errors"
-}
-field() { jq -r "$1" <<<"$output"; }
 key=sk-call-test-0123456789
 
 case_ "no table: exit code 5"

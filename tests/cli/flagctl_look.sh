@@ -4,15 +4,6 @@
 . "$(dirname "$0")/daemon.bash"
 
 publish() { "$build/tests/table_publish" --instance "$instance" "$@" "$file" >/dev/null 2>>"$log"; }
-# As expect_exit, the streams apart: $output and $errors.
-run() { # CODE COMMAND...
-    local wanted=$1 code=0
-    shift
-    output=$("$@" 2>"$work/errors") || code=$?
-    errors=$(cat "$work/errors")
-    [ "$code" = "$wanted" ] || fail "exit code $code, expected $wanted: $* : $output $errors"
-}
-field() { jq -r "$1" <<<"$output"; }
 
 cat >"$file" <<'JSON'
 {

@@ -3,15 +3,6 @@
 . "$(dirname "$0")/daemon.bash"
 
 book() { "$build/tests/outcomes_book" "$@"; }
-# As expect_exit, the streams apart: $output and $errors.
-run() { # CODE COMMAND...
-    local wanted=$1 code=0
-    shift
-    output=$("$@" 2>"$work/errors") || code=$?
-    errors=$(cat "$work/errors")
-    [ "$code" = "$wanted" ] || fail "exit code $code, expected $wanted: $* : $output $errors"
-}
-field() { jq -r "$1" <<<"$output"; }
 arm() { # FLAG ARM EXPRESSION
     "$flagctl" stats "$1" -o json | jq -r ".flags[0].arms[] | select(.arm == \"$2\") | $3"
 }
