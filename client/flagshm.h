@@ -1470,13 +1470,15 @@ FLAGSHM_INLINE_ void flagshm_copy32_(char *out, const unsigned char *shared)
     memcpy(out + 24, &d, 8);
 }
 
-/* flagshm_text_ for texts of 32 bytes or more, and for those at the end of the heap. */
-static __attribute__((noinline, unused)) bool flagshm_text_long_(const struct flagshm_map_ *map,
-                                                                 const unsigned char *heap, uint32_t offset,
-                                                                 uint32_t bytes, char *out, uint32_t room)
+/* Copies a text of the heap, at most `room` - 1 bytes, and ends it; room is a multiple of 8. False: offset or length make no
+ * sense. For texts that flagshm_serve_ cannot take straight away. */
+static __attribute__((noinline, unused)) bool flagshm_text_(const struct flagshm_map_ *map,
+                                                            const unsigned char *heap, uint32_t offset,
+                                                            uint32_t bytes, char *out, uint32_t room)
 {
     uint32_t i = 0;
 
+    offset &= ~7u;
     if (bytes >= room || (uint64_t)offset + ((bytes + 7u) & ~7u) > map->heap_bytes)
         return false;
     for (; i + 32 <= bytes; i += 32)
@@ -1485,19 +1487,6 @@ static __attribute__((noinline, unused)) bool flagshm_text_long_(const struct fl
         uint64_t word = flagshm_load64_(heap + offset + i);
         memcpy(out + i, &word, 8);
     }
-    out[bytes] = '\0';
-    return true;
-}
-
-/* Copies a text of the heap, at most `room` - 1 bytes, and ends it; room is a multiple of 32. Short texts of any
- * length take one straight way. False: offset or length make no sense. */
-FLAGSHM_INLINE_ bool flagshm_text_(const struct flagshm_map_ *map, const unsigned char *heap, uint32_t offset,
-                                   uint32_t bytes, char *out, uint32_t room)
-{
-    offset &= ~7u;
-    if (FLAGSHM_UNLIKELY_(bytes >= 32 || offset > map->heap_short))
-        return flagshm_text_long_(map, heap, offset, bytes, out, room);
-    flagshm_copy32_(out, heap + offset);
     out[bytes] = '\0';
     return true;
 }
