@@ -2348,6 +2348,16 @@ FLAGSHM_INLINE_ uint64_t flagshm_bucket_low_(uint32_t bucket)
 
 #define FLAGSHM_CLOCK_REALTIME_COARSE_ 5
 extern int flagshm_libc_sched_getcpu_(void) __asm__("sched_getcpu");
+/* Where a slot stands in its segment; whatever the number, it is one of them. */
+FLAGSHM_INLINE_ size_t flagshm_slot_offset_(uint32_t slot)
+{
+    return sizeof(struct flagshm_outcomes) + (size_t)(slot % FLAGSHM_SLOTS) * sizeof(struct flagshm_slot);
+}
+FLAGSHM_INLINE_ struct flagshm_slot *flagshm_slot_at_(struct flagshm_outcomes *segment, uint32_t slot)
+{
+    return (struct flagshm_slot *)(void *)((unsigned char *)segment + flagshm_slot_offset_(slot));
+}
+
 /* Where a decision's outcomes are booked. */
 struct flagshm_booked_ {
     struct flagshm_outcomes *segment;
@@ -2387,8 +2397,7 @@ FLAGSHM_INLINE_ int flagshm_book_(struct flagshm *fs, const struct flagshm_decis
     else if ((b->segment = flagshm_outcomes_find_(fs, wanted, &error)) == NULL)
         return error;
     b->number = d->slot;
-    b->slot = (struct flagshm_slot *)(void *)((unsigned char *)b->segment + sizeof(struct flagshm_outcomes) +
-                                              (size_t)d->slot * sizeof(struct flagshm_slot));
+    b->slot = flagshm_slot_at_(b->segment, d->slot);
     if (FLAGSHM_UNLIKELY_(__atomic_load_n(&b->slot->generation, __ATOMIC_ACQUIRE) != d->slot_generation))
         return -ESTALE;
     arms = flagshm_load32_(&b->slot->arm_count);

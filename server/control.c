@@ -4,6 +4,7 @@
  * socket has: so the rest is done in the next round, and a client that sends a thousand requests takes turns with others.
  */
 #include "server/control.h"
+#include "server/clock.h"
 #include "server/control_internal.h"
 #include "server/json_scan.h"
 
@@ -52,14 +53,6 @@ struct flagshm_control {
     uint64_t now_ns, ticket;
     bool is_accepting;
 };
-
-static uint64_t mono_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* ---- a connection ---- */
 
@@ -396,7 +389,7 @@ int flagshm_control_open(struct flagshm_control **out, const char *path, gid_t a
     control->admin_group = admin_group;
     control->handler = handler;
     control->context = context;
-    control->now_ns = mono_ns();
+    control->now_ns = flagshm_mono_ns();
     control->is_accepting = true;
     control->epoll_fd = -1;
     control->listen_fd = control_listen(path, admin_group, &control->file, error);

@@ -1,4 +1,5 @@
 /* journal: see the header. What callers see; the queue, the thread and the readers are in files of their own. */
+#include "server/clock.h"
 #include "server/journal_internal.h"
 
 #include <errno.h>
@@ -10,24 +11,6 @@
 #define CLOSE_MS     5000
 #define READ_WAIT_MS 100
 #define HANGS_NS     UINT64_C(1000000000)
-
-static uint64_t clock_ns(clockid_t clock)
-{
-    struct timespec now;
-
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-uint64_t journal_mono_ns(void)
-{
-    return clock_ns(CLOCK_MONOTONIC);
-}
-
-uint64_t journal_real_ns(void)
-{
-    return clock_ns(CLOCK_REALTIME);
-}
 
 struct timespec journal_timespec(uint64_t ns)
 {
@@ -119,7 +102,7 @@ int flagshm_journal_open(struct flagshm_journal **out, const char *state_dir,
 /* A thread that hangs at the disk cannot be joined: it keeps its memory, and the process may end. */
 void flagshm_journal_close(struct flagshm_journal *journal)
 {
-    struct timespec until = journal_timespec(journal_mono_ns() + CLOSE_MS * UINT64_C(1000000));
+    struct timespec until = journal_timespec(flagshm_mono_ns() + CLOSE_MS * UINT64_C(1000000));
     bool has_ended;
     int code = 0;
 
@@ -199,7 +182,7 @@ void flagshm_journal_last_good(struct flagshm_journal *journal, const char *text
 static bool wait_until_done(struct flagshm_journal *journal, int timeout_ms)
 {
     struct timespec until =
-        journal_timespec(journal_mono_ns() + (uint64_t)(timeout_ms > 0 ? timeout_ms : 0) * 1000000u);
+        journal_timespec(flagshm_mono_ns() + (uint64_t)(timeout_ms > 0 ? timeout_ms : 0) * 1000000u);
     uint64_t number = journal->given;
     int code = 0;
 
@@ -226,7 +209,7 @@ bool journal_is_readable(struct flagshm_journal *journal)
     bool is_hanging;
 
     pthread_mutex_lock(&journal->mutex);
-    is_hanging = journal->busy_since_ns != 0 && journal_mono_ns() - journal->busy_since_ns > HANGS_NS;
+    is_hanging = journal->busy_since_ns != 0 && flagshm_mono_ns() - journal->busy_since_ns > HANGS_NS;
     if (!is_hanging && journal->store_trouble.error.text[0] == '\0')
         (void)wait_until_done(journal, READ_WAIT_MS);
     pthread_mutex_unlock(&journal->mutex);

@@ -41,8 +41,6 @@ struct flagshm_journal {
     size_t unpruned_bytes;
 };
 
-uint64_t journal_mono_ns(void);
-uint64_t journal_real_ns(void);
 struct timespec journal_timespec(uint64_t ns);
 
 /* ---- the queue ---- */

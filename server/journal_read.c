@@ -4,6 +4,7 @@
  * writer, and what was written lately is in memory; a question is cut short after a time. Where the journal's thread has been
  * stuck at the disk for a while, the disk is not asked at all.
  */
+#include "server/clock.h"
 #include "server/journal_internal.h"
 
 #include <stdio.h>
@@ -94,14 +95,14 @@ void journal_read_numbers(sqlite3 *db, uint64_t *version, uint64_t *file_rev)
 
 static int is_too_late(void *deadline)
 {
-    return journal_mono_ns() > *(const uint64_t *)deadline;
+    return flagshm_mono_ns() > *(const uint64_t *)deadline;
 }
 
 static sqlite3 *begin_question(struct flagshm_journal *journal, uint64_t *deadline_ns)
 {
     sqlite3 *db = journal_is_readable(journal) ? journal_read_open(journal->path) : NULL;
 
-    *deadline_ns = journal_mono_ns() + QUESTION_NS;
+    *deadline_ns = flagshm_mono_ns() + QUESTION_NS;
     if (db != NULL)
         sqlite3_progress_handler(db, 1000, is_too_late, deadline_ns);
     return db;

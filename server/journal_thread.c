@@ -3,6 +3,7 @@
  * What cannot be written goes back to the head of the queue and is tried again, later and later, until the cause has ended. The
  * data base and the file of the last good set fail and recover each for itself.
  */
+#include "server/clock.h"
 #include "server/directory.h"
 #include "server/journal_internal.h"
 #include "server/replace_file.h"
@@ -25,7 +26,7 @@
 static int note_damage(struct flagshm_journal *journal, const char *damaged, int result,
                        struct flagshm_error *error)
 {
-    struct journal_record record = {.time_ns = journal_real_ns(), .kind = "damaged"};
+    struct journal_record record = {.time_ns = flagshm_realtime_ns(), .kind = "damaged"};
     struct flagshm_error notice;
     size_t refused;
 
@@ -82,7 +83,7 @@ static struct journal_record *note_of_loss(const struct journal_record *before, 
         detail, sizeof detail,
         "%zu records and %zu texts of the flag file were given up while the journal could not be written",
         records, texts);
-    return journal_record_new(before != NULL ? before->time_ns : journal_real_ns(), "lost", NULL, NULL,
+    return journal_record_new(before != NULL ? before->time_ns : flagshm_realtime_ns(), "lost", NULL, NULL,
                               detail, NULL);
 }
 
@@ -183,7 +184,7 @@ void journal_trouble_set(struct journal_trouble *trouble, const struct flagshm_e
     trouble->wait_ns = trouble->wait_ns == 0 ? WAIT_FIRST_NS : trouble->wait_ns * 2;
     if (trouble->wait_ns > WAIT_MAX_NS)
         trouble->wait_ns = WAIT_MAX_NS;
-    trouble->retry_ns = journal_mono_ns() + trouble->wait_ns;
+    trouble->retry_ns = flagshm_mono_ns() + trouble->wait_ns;
 }
 
 /* Where it fails, only time makes it try again, and then even where nothing waits: health must not stay bad without a cause. */
@@ -192,7 +193,7 @@ static bool is_due(const struct flagshm_journal *journal, const struct journal_t
 {
     if (journal->is_ending || journal->is_hurried)
         return true;
-    return trouble->error.text[0] != '\0' ? journal_mono_ns() >= trouble->retry_ns : is_wanted;
+    return trouble->error.text[0] != '\0' ? flagshm_mono_ns() >= trouble->retry_ns : is_wanted;
 }
 
 static bool is_store_due(const struct flagshm_journal *journal)
@@ -248,7 +249,7 @@ static void take_work(struct flagshm_journal *journal, struct work *work)
         journal->last_good = NULL;
     }
     journal->is_hurried = false;
-    journal->busy_since_ns = journal_mono_ns();
+    journal->busy_since_ns = flagshm_mono_ns();
 }
 
 /* The file first: a reboot needs it more than it needs the history. */

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -19,8 +18,7 @@
 
 static struct flagshm_slot *slot_at(const struct flagshm_outcomes_file *file, uint32_t slot)
 {
-    return (struct flagshm_slot *)(void *)((unsigned char *)file->segment + sizeof(struct flagshm_outcomes) +
-                                           (size_t)(slot % FLAGSHM_SLOTS) * sizeof(struct flagshm_slot));
+    return flagshm_slot_at_(file->segment, slot);
 }
 
 static void store32(uint32_t *shared, uint32_t value)
@@ -149,9 +147,7 @@ static int build(struct flagshm_outcomes_file *file, struct flagshm_error *error
         flagshm_error_set(error, result, "%s: %s", path,
                           result == -ENOSPC ? "no room for the outcome segment" : strerror(-result));
     } else {
-        while (id == 0)
-            if (getrandom(&id, sizeof id, 0) != (ssize_t)sizeof id)
-                id = flagshm_realtime_ns() ^ (uint64_t)getpid() << 48;
+        id = flagshm_segment_new_id();
         result = map(file, fd, &object, error);
     }
     if (result == 0) {
@@ -353,7 +349,7 @@ int flagshm_outcomes_prepare(struct flagshm_outcomes_file *file, uint32_t slot, 
 {
     struct flagshm_slot *s;
     struct range ranges[4];
-    size_t base = sizeof(struct flagshm_outcomes) + (size_t)(slot % FLAGSHM_SLOTS) * sizeof *s;
+    size_t base = flagshm_slot_offset_(slot);
     int i, result;
 
     if (file->segment == NULL)
@@ -516,8 +512,7 @@ void flagshm_outcomes_turn_lost(struct flagshm_outcomes_file *file, uint32_t slo
 
 uint32_t flagshm_outcomes_peek(const struct flagshm_outcomes_file *file, uint32_t slot)
 {
-    uint64_t at =
-        sizeof(struct flagshm_outcomes) + (uint64_t)(slot % FLAGSHM_SLOTS) * sizeof(struct flagshm_slot);
+    uint64_t at = flagshm_slot_offset_(slot);
     uint32_t generation = 0;
 
     if (file->segment == NULL ||

@@ -9,14 +9,6 @@ static const uint8_t first[] = {FLAGSHM_N_TRANSPORT,    FLAGSHM_N_FAILED,       
                                 FLAGSHM_N_JSON_INVALID, FLAGSHM_N_SCHEMA_INVALID, FLAGSHM_N_TOOL_INVALID,
                                 FLAGSHM_N_REFUSAL,      FLAGSHM_N_TRUNCATED,      FLAGSHM_N_EMPTY};
 
-static const struct flagshm_slot *slot_at(const struct flagshm_outcomes_file *file, uint32_t slot)
-{
-    return (const struct flagshm_slot *)(const void *)((const unsigned char *)file->segment +
-                                                       sizeof(struct flagshm_outcomes) +
-                                                       (size_t)(slot % FLAGSHM_SLOTS) *
-                                                           sizeof(struct flagshm_slot));
-}
-
 static bool is_first(uint32_t counter)
 {
     size_t i;
@@ -37,7 +29,7 @@ void flagshm_outcomes_read_counters(const struct flagshm_outcomes_file *file, ui
     memset(n, 0, FLAGSHM_COUNTERS * sizeof *n);
     if (file->segment == NULL || arm >= 8)
         return;
-    a = &slot_at(file, slot)->arms[arm];
+    a = &flagshm_slot_at_(file->segment, slot)->arms[arm];
     for (shard = 0; shard < FLAGSHM_SHARDS; shard++) {
         for (j = 0; j < sizeof first; j++)
             n[first[j]] += __atomic_load_n(&a->counters[shard][first[j]], __ATOMIC_ACQUIRE);
@@ -85,7 +77,7 @@ bool flagshm_outcomes_read(const struct flagshm_outcomes_file *file, uint32_t sl
     memset(counts, 0, sizeof *counts);
     if (file->segment == NULL || flagshm_outcomes_generation(file, slot) != generation)
         return false;
-    s = slot_at(file, slot);
+    s = flagshm_slot_at_(file->segment, slot);
     counts->generation = generation;
     counts->arm_count = form->arm_count <= 8 ? form->arm_count : 8;
     blocks = counts->arm_count + form->has_shadow;

@@ -30,8 +30,7 @@ static int build(struct flagshm_publisher *p, const struct flagshm_flagfile *set
         if (!set->entries[i].broken)
             entries[used++] = (struct flagshm_table_entry){
                 &set->entries[i].flag, flagshm_kills_has(&p->kills, set->entries[i].flag.name)};
-    booking =
-        flagshm_ledger_begin(&p->ledger, flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_), flagshm_realtime_ns());
+    booking = flagshm_ledger_begin(&p->ledger, flagshm_mono_ns(), flagshm_realtime_ns());
     error = flagshm_table_build_booked(table, entries, used,
                                        p->segment.header != NULL ? &p->segment.geometry : NULL, &booking);
     free(entries);
@@ -81,7 +80,7 @@ static int publish_set(struct flagshm_publisher *p, const struct flagshm_flagfil
         result = publish_table(p, &table, file_rev);
         flagshm_table_free(&table);
     }
-    flagshm_ledger_end(&p->ledger, result >= 0, flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_));
+    flagshm_ledger_end(&p->ledger, result >= 0, flagshm_mono_ns());
     return result;
 }
 

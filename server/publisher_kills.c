@@ -227,8 +227,7 @@ int flagshm_publisher_beat(struct flagshm_publisher *p, struct flagshm_error *er
     if (keep_lock(p, error) == -EBUSY)
         return p->beats_unlocked < BEATS_UNLOCKED_MAX ? 0 : -EBUSY;
     keep_table(p);
-    if (flagshm_ledger_beat(&p->ledger, &p->segment, flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_)) &&
-        flagshm_publisher_publish(p) != 0)
+    if (flagshm_ledger_beat(&p->ledger, &p->segment, flagshm_mono_ns()) && flagshm_publisher_publish(p) != 0)
         flagshm_log(FLAGSHM_LOG_ERROR, "%s", p->refusal.text);
     if (!flagshm_disk_is_idle(p->disk))
         return 0; /* our own words are on their way there */

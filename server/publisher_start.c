@@ -88,8 +88,8 @@ int flagshm_publisher_open(struct flagshm_publisher *p, const struct flagshm_pub
         return result;
     p->outcomes = (struct flagshm_outcomes_options){
         .dir = options->segment.dir, .instance = options->segment.instance, .group = options->segment.group};
-    result = flagshm_ledger_open(&p->ledger, &p->outcomes, &p->segment,
-                                 flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_), flagshm_realtime_ns(), error);
+    result = flagshm_ledger_open(&p->ledger, &p->outcomes, &p->segment, flagshm_mono_ns(),
+                                 flagshm_realtime_ns(), error);
     if (result == 0)
         result = flagshm_journal_open(&p->journal, p->state_dir, &start, &journal_error);
     if (result == 0)

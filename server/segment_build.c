@@ -62,7 +62,7 @@ void flagshm_segment_flip(struct flagshm_segment *segment, struct flagshm_table 
     bank->version = version;
     bank->file_rev = file_rev;
     bank->published_realtime_ns = flagshm_realtime_ns();
-    bank->published_mono_ns = flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_);
+    bank->published_mono_ns = flagshm_mono_ns();
 #if !defined(__SANITIZE_THREAD__)
     if (FLAGSHM_DATA_STORE_ == __ATOMIC_RELAXED)
         __atomic_thread_fence(__ATOMIC_RELEASE); /* W2, pairs with R3; else each store releases by itself */
@@ -149,6 +149,16 @@ static int allocate(const char *path, int fd, uint64_t bytes, struct flagshm_err
                              (unsigned long long)(bytes / 1024), strerror(code));
 }
 
+uint64_t flagshm_segment_new_id(void)
+{
+    uint64_t id = 0;
+
+    while (id == 0)
+        if (getrandom(&id, sizeof id, 0) != (ssize_t)sizeof id)
+            id = flagshm_realtime_ns() ^ (uint64_t)getpid() << 48;
+    return id;
+}
+
 static void copy_path(char *out, size_t room, const char *path)
 {
     if (strlen(path) < room)
@@ -165,9 +175,7 @@ static void fill_header(const struct flagshm_segment *segment, struct flagshm_he
     h->header_bytes = FLAGSHM_HEADER_BYTES;
     h->kind = FLAGSHM_KIND_TABLE;
     h->segment_bytes = g->segment_bytes;
-    while (h->segment_id == 0)
-        if (getrandom(&h->segment_id, sizeof h->segment_id, 0) != (ssize_t)sizeof h->segment_id)
-            h->segment_id = flagshm_realtime_ns() ^ (uint64_t)getpid() << 48;
+    h->segment_id = flagshm_segment_new_id();
     (void)flagshm_segment_boot_id(h->boot_id);
     h->created_realtime_ns = flagshm_realtime_ns();
     h->seq = flagshm_segment_is_all_control(segment) ? FLAGSHM_SEQ_ALL_CONTROL : 0;

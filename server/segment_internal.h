@@ -24,6 +24,7 @@ int flagshm_segment_lock(struct flagshm_segment *segment, struct flagshm_error *
 /* Adopts what stands under our name where every gate holds. Also 0 where none or not all do. */
 int flagshm_segment_adopt(struct flagshm_segment *segment, struct flagshm_error *error);
 bool flagshm_segment_boot_id(uint8_t boot_id[16]); /* false: not known */
+uint64_t flagshm_segment_new_id(void);             /* random, never 0 */
 /* The served bank, read in place. */
 struct flagshm_table flagshm_segment_served(const struct flagshm_segment *segment);
 

@@ -48,14 +48,6 @@ struct server {
     struct flagshm_error *error;
 };
 
-static uint64_t mono_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* ---- the file ---- */
 
 /* An unusable text may be half-written: it is believed only where it stays. */
@@ -65,15 +57,15 @@ static void take_text(struct server *s, const struct flagshm_watch_report *repor
         flagshm_publisher_take(&s->publisher, report->text, report->bytes, report->is_settled);
 
     if (taken == FLAGSHM_TAKEN_UNUSABLE && !report->is_settled)
-        flagshm_watch_doubt(s->watch, mono_ns());
-    s->retry_mono_ns = taken == FLAGSHM_TAKEN_FAILED ? mono_ns() + RETRY_NS : 0;
+        flagshm_watch_doubt(s->watch, flagshm_mono_ns());
+    s->retry_mono_ns = taken == FLAGSHM_TAKEN_FAILED ? flagshm_mono_ns() + RETRY_NS : 0;
 }
 
 static void look_at_file(struct server *s)
 {
     struct flagshm_watch_report report;
 
-    flagshm_watch_work(s->watch, mono_ns(), &report);
+    flagshm_watch_work(s->watch, flagshm_mono_ns(), &report);
     if (report.news == FLAGSHM_WATCH_TEXT)
         take_text(s, &report);
     else if (report.news == FLAGSHM_WATCH_GONE)
@@ -145,7 +137,7 @@ static void mind_control(struct server *s)
     int result;
 
     if (s->control != NULL) {
-        flagshm_control_tick(s->control, mono_ns());
+        flagshm_control_tick(s->control, flagshm_mono_ns());
         result = flagshm_control_mend(s->control, &error);
         if (result > 0)
             flagshm_log(FLAGSHM_LOG_WARNING, "%s was removed by somebody, and is made anew",
@@ -169,7 +161,7 @@ static void mind_control(struct server *s)
  * at now. */
 static void arm_doorbell(struct server *s)
 {
-    uint64_t now = mono_ns();
+    uint64_t now = flagshm_mono_ns();
 
     if (s->is_armed || now - s->armed_mono_ns < ARM_NS)
         return;
@@ -197,7 +189,7 @@ static void on_timer(struct server *s)
     }
     s->is_armed = false; /* once a second without being asked: rings may get lost, news may not */
     mind_control(s);
-    if (s->retry_mono_ns != 0 && mono_ns() >= s->retry_mono_ns) {
+    if (s->retry_mono_ns != 0 && flagshm_mono_ns() >= s->retry_mono_ns) {
         s->retry_mono_ns = 0;
         flagshm_watch_again(s->watch);
     }
@@ -207,7 +199,8 @@ static void on_timer(struct server *s)
 
 static void on_hangup(struct server *s)
 {
-    (void)flagshm_systemd_notify("RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(mono_ns() / 1000));
+    (void)flagshm_systemd_notify("RELOADING=1\nMONOTONIC_USEC=%llu",
+                                 (unsigned long long)(flagshm_mono_ns() / 1000));
     flagshm_log(FLAGSHM_LOG_INFO, "SIGHUP: reading the file again");
     reload(s);
     tell_systemd(s, "READY=1\n");
@@ -262,7 +255,7 @@ static void serve_event(struct server *s, enum source source)
 /* Milliseconds until the watch wants to be called, rounded up so that it is not called too early. */
 static int until_deadline(const struct server *s)
 {
-    uint64_t deadline = flagshm_watch_deadline(s->watch), now = mono_ns(), left;
+    uint64_t deadline = flagshm_watch_deadline(s->watch), now = flagshm_mono_ns(), left;
 
     if (!s->is_armed && deadline > s->armed_mono_ns + ARM_NS)
         deadline = s->armed_mono_ns + ARM_NS;
@@ -284,7 +277,7 @@ static int loop(struct server *s, struct flagshm_error *error)
             return flagshm_error_set(error, -errno, "epoll_wait: %s", strerror(errno));
         for (i = 0; i < count; i++)
             serve_event(s, (enum source)events[i].data.u32);
-        if (flagshm_watch_deadline(s->watch) <= mono_ns())
+        if (flagshm_watch_deadline(s->watch) <= flagshm_mono_ns())
             look_at_file(s);
         if (s->verbs.wants_reload) {
             s->verbs.wants_reload = false;

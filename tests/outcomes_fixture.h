@@ -150,9 +150,7 @@ __attribute__((unused)) static bool outcomes_reform(struct outcomes_world *w, co
 __attribute__((unused)) static struct flagshm_slot *outcomes_slot_bytes(const struct outcomes_world *w,
                                                                         const char *flag)
 {
-    return (struct flagshm_slot *)(void *)((unsigned char *)w->ledger.file.segment +
-                                           sizeof(struct flagshm_outcomes) +
-                                           outcomes_slot(w, flag) * sizeof(struct flagshm_slot));
+    return flagshm_slot_at_(w->ledger.file.segment, outcomes_slot(w, flag));
 }
 
 __attribute__((unused)) static bool outcomes_read(struct outcomes_world *w, const char *flag,

@@ -161,9 +161,7 @@ static void sim_close(struct sim *s)
 
 static struct flagshm_slot *sim_slot(const struct sim *s, uint32_t slot)
 {
-    return (struct flagshm_slot *)(void *)((unsigned char *)s->file.segment +
-                                           sizeof(struct flagshm_outcomes) +
-                                           slot * sizeof(struct flagshm_slot));
+    return flagshm_slot_at_(s->file.segment, slot);
 }
 
 /* ---- users ---- */

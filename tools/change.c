@@ -7,14 +7,6 @@
 #include <string.h>
 #include <time.h>
 
-uint64_t flagctl_mono_ns(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* Adds " --NAME=VALUE", quoted for a shell where that is needed. */
 static void add_option(char *out, size_t room, const char *name, const char *value)
 {

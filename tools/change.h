@@ -6,8 +6,6 @@
 #include "tools/edit.h"
 #include "tools/flagctl.h"
 
-uint64_t flagctl_mono_ns(void);
-
 /* A line for the shell that runs a command against the same instance: "flagctl unkill x", with the options that name it. Returns `out`. */
 const char *flagctl_again(const struct flagctl *ctl, char out[2048], const char *format, ...)
     __attribute__((format(printf, 3, 4)));

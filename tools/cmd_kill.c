@@ -1,5 +1,6 @@
 /* kill: a flag, or all of them, give control at once. It must work when nothing else does: the server dead, stopped or starting, the
  * table lost, the disk full. Each way is named in what is printed, and where a flag is not off yet, that is said. */
+#include "server/clock.h"
 #include "tools/change.h"
 #include "tools/offline.h"
 #include "tools/word.h"
@@ -30,7 +31,7 @@ static int done_by_server(struct flagctl *ctl, struct kill *k, const cJSON *answ
         (void)snprintf(sentence, sizeof sentence, "killed already");
     else
         (void)snprintf(sentence, sizeof sentence, "killed, version %llu gives control to everyone (%.1f ms)",
-                       (unsigned long long)version, (double)(flagctl_mono_ns() - k->begin_ns) / 1e6);
+                       (unsigned long long)version, (double)(flagshm_mono_ns() - k->begin_ns) / 1e6);
     return flagctl_word_done(ctl, &k->word, "server", already, version, sentence);
 }
 
@@ -137,10 +138,10 @@ static int kill_for_next_start(struct flagctl *ctl, struct kill *k)
 static struct flagctl_seen wait_for_beat(struct flagctl *ctl, const struct kill *k)
 {
     const struct timespec nap = {0, 20000000};
-    uint64_t end = flagctl_mono_ns() + BEATS_WAIT_NS;
+    uint64_t end = flagshm_mono_ns() + BEATS_WAIT_NS;
     struct flagctl_seen seen = flagctl_word_look(ctl, &k->word);
 
-    while (!seen.is_killed && seen.age_ns < ALIVE_NS && flagctl_mono_ns() < end) {
+    while (!seen.is_killed && seen.age_ns < ALIVE_NS && flagshm_mono_ns() < end) {
         (void)nanosleep(&nap, NULL);
         seen = flagctl_word_look(ctl, &k->word);
     }
@@ -190,7 +191,7 @@ static int kill_run(struct flagctl *ctl, int argc, char **argv)
 {
     struct kill k = {.word = {.undo = "unkill", .always_undo = true},
                      .reason = flagctl_option(ctl, "reason"),
-                     .begin_ns = flagctl_mono_ns()};
+                     .begin_ns = flagshm_mono_ns()};
     struct flagshm_segment segment;
     cJSON *request, *answer = NULL;
     int code = flagctl_word_begin(ctl, &k.word, argc, argv);

@@ -1,4 +1,5 @@
 /* restore: puts an earlier revision of the flag file back, as an edit like any other. */
+#include "server/clock.h"
 #include "tools/change.h"
 #include "tools/revision.h"
 
@@ -36,7 +37,7 @@ static uint64_t accepted_rev(struct flagctl *ctl)
 static void follow(struct flagctl *ctl, struct restore *r)
 {
     const struct timespec nap = {0, POLL_NS};
-    uint64_t end = flagctl_mono_ns() + (uint64_t)r->wait_ms * 1000000u, now_rev;
+    uint64_t end = flagshm_mono_ns() + (uint64_t)r->wait_ms * 1000000u, now_rev;
     char reproach[2048];
 
     if (r->before_rev == 0 || r->wait_ms == 0)
@@ -52,7 +53,7 @@ static void follow(struct flagctl *ctl, struct restore *r)
             return;
         }
         (void)nanosleep(&nap, NULL);
-    } while (flagctl_mono_ns() < end);
+    } while (flagshm_mono_ns() < end);
     flagctl_reproach(ctl, reproach, sizeof reproach);
     flagctl_note(ctl, r->result, "the file is written, but the server has not taken it up after %.1f s%s%s",
                  r->wait_ms / 1000.0, reproach[0] != '\0' ? ": " : "", reproach);

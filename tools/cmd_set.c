@@ -1,4 +1,5 @@
 /* set: a flag's share in the flag file, and whether the table shows it. */
+#include "server/clock.h"
 #include "server/flagfile.h"
 #include "tools/change.h"
 
@@ -38,7 +39,7 @@ static bool is_decided_by_file(const struct set *s, const struct flagshm_snapsho
 static void tell_served(struct flagctl *ctl, struct set *s, const struct flagshm_snapshot *snapshot)
 {
     double ms =
-        s->file.renamed_mono_ns != 0 ? (double)(flagctl_mono_ns() - s->file.renamed_mono_ns) / 1e6 : 0.0;
+        s->file.renamed_mono_ns != 0 ? (double)(flagshm_mono_ns() - s->file.renamed_mono_ns) / 1e6 : 0.0;
 
     if (ctl->is_json) {
         (void)cJSON_AddBoolToObject(s->result, "served", true);
@@ -75,7 +76,7 @@ static void tell_otherwise(struct flagctl *ctl, struct set *s, const struct flag
 /* Looks until the table shows the share or the time is over. */
 static void follow(struct flagctl *ctl, struct set *s)
 {
-    uint64_t end = flagctl_mono_ns() + (uint64_t)s->wait_ms * 1000000u, now;
+    uint64_t end = flagshm_mono_ns() + (uint64_t)s->wait_ms * 1000000u, now;
     char text[2600], reproach[2048];
     struct flagshm *client;
 
@@ -105,7 +106,7 @@ static void follow(struct flagctl *ctl, struct set *s)
         flagshm_snapshot_free(&snapshot);
         if (is_over)
             return;
-        now = flagctl_mono_ns();
+        now = flagshm_mono_ns();
         if (now >= end || flagshm_wait(client, version, (int)((end - now) / 1000000u) + 1) != 0)
             break;
     }

@@ -1,4 +1,5 @@
 /* doctor, the table and its server: is it there, whose is it, does somebody keep it. */
+#include "server/clock.h"
 #include "server/control.h"
 #include "tools/change.h"
 #include "tools/doctor.h"
@@ -181,7 +182,7 @@ void doctor_server(struct doctor *d)
 {
     cJSON *request = cJSON_CreateObject(), *answer = NULL;
     struct flagshm_error error = {""};
-    uint64_t begin = flagctl_mono_ns();
+    uint64_t begin = flagshm_mono_ns();
     int code;
 
     (void)cJSON_AddStringToObject(request, "verb", "status");
@@ -189,7 +190,7 @@ void doctor_server(struct doctor *d)
     cJSON_Delete(request);
     if (code == 0 && cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(answer, "ok"))) {
         d->status = answer;
-        greet(d, (double)(flagctl_mono_ns() - begin) / 1e6);
+        greet(d, (double)(flagshm_mono_ns() - begin) / 1e6);
         return;
     }
     if (code == -EACCES || code == -EPERM)

@@ -1,5 +1,6 @@
 /* offline: see the header. */
 #include "tools/offline.h"
+#include "server/clock.h"
 #include "server/control.h"
 #include "server/flagfile.h"
 #include "tools/change.h"
@@ -141,7 +142,7 @@ static int ask(const struct flagctl *ctl, const char *verb, const cJSON *request
 enum flagctl_way flagctl_reach(struct flagctl *ctl, const char *verb, const cJSON *request, bool is_urgent,
                                cJSON **answer, struct flagshm_segment *segment, int *code)
 {
-    const uint64_t end = flagctl_mono_ns() + REACH_NS;
+    const uint64_t end = flagshm_mono_ns() + REACH_NS;
     struct flagshm_error error = {""};
     struct flagshm *client;
 
@@ -164,7 +165,7 @@ enum flagctl_way flagctl_reach(struct flagctl *ctl, const char *verb, const cJSO
         case FLAGCTL_OFFLINE_HELD:
             break;
         }
-    } while (flagctl_mono_ns() < end);
+    } while (flagshm_mono_ns() < end);
     return FLAGCTL_WAY_HELD;
 }
 

@@ -63,9 +63,7 @@ void flagctl_outcomes_header(const struct flagctl_outcomes *file, struct flagshm
 void flagctl_outcomes_read(const struct flagctl_outcomes *file, uint32_t slot, size_t offset, void *out,
                            size_t bytes)
 {
-    whole_read(file->fd, out, bytes,
-               sizeof(struct flagshm_outcomes) +
-                   (uint64_t)(slot % FLAGSHM_SLOTS) * sizeof(struct flagshm_slot) + offset);
+    whole_read(file->fd, out, bytes, flagshm_slot_offset_(slot) + offset);
 }
 
 uint32_t flagctl_outcomes_generation(const struct flagctl_outcomes *file, uint32_t slot)

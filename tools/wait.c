@@ -1,5 +1,6 @@
 /* wait: see wait.h. */
 #include "tools/wait.h"
+#include "server/clock.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -34,7 +35,7 @@ bool flagctl_is_stopped(void)
 
 double flagctl_now(void)
 {
-    return (double)flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_) / 1e9;
+    return (double)flagshm_mono_ns() / 1e9;
 }
 
 static uint64_t switches_now(const struct flagshm *client)
