@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #define CLOSE_MS     5000
 #define READ_WAIT_MS 100
@@ -25,6 +27,7 @@ static void destroy(struct flagshm_journal *journal)
     journal_records_free(journal->first);
     free(journal->last_good);
     free(journal->state_dir);
+    close(journal->event_fd);
     pthread_cond_destroy(&journal->has_work);
     pthread_cond_destroy(&journal->has_done);
     pthread_mutex_destroy(&journal->mutex);
@@ -39,11 +42,16 @@ static struct flagshm_journal *make(const char *state_dir)
     if (journal == NULL)
         return NULL;
     journal->state_dir = strdup(state_dir);
-    if (journal->state_dir == NULL) {
+    journal->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (journal->state_dir == NULL || journal->event_fd < 0) {
+        if (journal->event_fd >= 0)
+            close(journal->event_fd);
+        free(journal->state_dir);
         free(journal);
         return NULL;
     }
     journal->end = &journal->first;
+    journal->reports_end = &journal->reports;
     journal->limits = JOURNAL_LIMITS;
     (void)snprintf(journal->path, sizeof journal->path, "%s/journal.sqlite", state_dir);
     pthread_mutex_init(&journal->mutex, NULL);
@@ -78,7 +86,7 @@ int flagshm_journal_open(struct flagshm_journal **out, const char *state_dir,
     *out = NULL;
     *start = (struct flagshm_journal_start){0};
     if (journal == NULL)
-        return flagshm_error_set(error, -ENOMEM, "no memory for the journal");
+        return flagshm_error_set(error, -ENOMEM, "no memory or file descriptor for the journal");
     if (journal_open_store(journal, &trouble) == 0) {
         start->is_writable = true;
     } else {

@@ -10,6 +10,7 @@
 #define FLAGSHM_SERVER_JOURNAL_H
 
 #include "server/error.h"
+#include "server/journal_commit.h"
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>

@@ -34,6 +34,9 @@ struct flagshm_journal {
     bool is_hurried, is_ending, has_ended, is_suspect;
     struct journal_trouble store_trouble, file_trouble;
     struct flagshm_error notice; /* of a damaged file */
+    struct journal_report *reports, **reports_end;
+
+    int event_fd; /* readable: there are reports */
 
     /* The thread's own. */
     struct journal_store store;
