@@ -25,6 +25,10 @@ static void destroy(struct flagshm_journal *journal)
 {
     journal_store_close(&journal->store);
     journal_records_free(journal->first);
+    journal_records_free(journal->overflow.first);
+    journal_records_free(journal->known.first);
+    journal_reports_free(journal->reports);
+    free(journal->spare);
     free(journal->last_good);
     free(journal->state_dir);
     close(journal->event_fd);
@@ -42,16 +46,20 @@ static struct flagshm_journal *make(const char *state_dir)
     if (journal == NULL)
         return NULL;
     journal->state_dir = strdup(state_dir);
+    journal->spare = calloc(1, sizeof *journal->spare);
     journal->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (journal->state_dir == NULL || journal->event_fd < 0) {
+    if (journal->state_dir == NULL || journal->spare == NULL || journal->event_fd < 0) {
         if (journal->event_fd >= 0)
             close(journal->event_fd);
+        free(journal->spare);
         free(journal->state_dir);
         free(journal);
         return NULL;
     }
     journal->end = &journal->first;
     journal->reports_end = &journal->reports;
+    journal_kept_begin(&journal->overflow);
+    journal_kept_begin(&journal->known);
     journal->limits = JOURNAL_LIMITS;
     (void)snprintf(journal->path, sizeof journal->path, "%s/journal.sqlite", state_dir);
     pthread_mutex_init(&journal->mutex, NULL);
@@ -87,15 +95,15 @@ int flagshm_journal_open(struct flagshm_journal **out, const char *state_dir,
     *start = (struct flagshm_journal_start){0};
     if (journal == NULL)
         return flagshm_error_set(error, -ENOMEM, "no memory or file descriptor for the journal");
-    if (journal_open_store(journal, &trouble) == 0) {
+    if (journal_start_store(journal, &trouble) == 0) {
         start->is_writable = true;
     } else {
         journal_store_close(&journal->store);
         journal_trouble_set(&journal->store_trouble, &trouble);
     }
     start->was_damaged = journal->notice.text[0] != '\0';
-    start->version = journal->version = journal->store.version;
-    start->file_rev = journal->file_rev = journal->store.file_rev;
+    start->version = journal->version;
+    start->file_rev = journal->file_rev;
     if (error != NULL)
         *error = start->is_writable ? journal->notice : trouble;
     result = start_thread(journal);
@@ -136,11 +144,13 @@ void flagshm_journal_close(struct flagshm_journal *journal)
 void flagshm_journal_file(struct flagshm_journal *journal, uint64_t realtime_ns, uint64_t file_rev,
                           const char *text, size_t bytes, const char *faults_json)
 {
-    struct journal_record *record =
-        journal_record_new(realtime_ns, file_rev > 0 ? "file" : "refused", NULL, NULL, NULL, faults_json);
+    const struct journal_record like = {.time_ns = realtime_ns,
+                                        .kind = file_rev > 0 ? "file" : "refused",
+                                        .faults = faults_json,
+                                        .file_rev = file_rev};
+    struct journal_record *record = journal_record_copy(&like);
 
     if (record != NULL) {
-        record->file_rev = file_rev;
         record->text = malloc(bytes + 1);
         record->text_bytes = bytes;
         record->is_text_lost = record->text == NULL;
@@ -153,19 +163,19 @@ void flagshm_journal_file(struct flagshm_journal *journal, uint64_t realtime_ns,
 void flagshm_journal_publish(struct flagshm_journal *journal, uint64_t realtime_ns, uint64_t version,
                              uint64_t file_rev)
 {
-    struct journal_record *record = journal_record_new(realtime_ns, "publish", NULL, NULL, NULL, NULL);
+    const struct journal_record like = {
+        .time_ns = realtime_ns, .kind = "publish", .version = version, .file_rev = file_rev};
 
-    if (record != NULL) {
-        record->version = version;
-        record->file_rev = file_rev;
-    }
-    journal_give(journal, record);
+    journal_give(journal, journal_record_copy(&like));
 }
 
 void flagshm_journal_event(struct flagshm_journal *journal, uint64_t realtime_ns, const char *kind,
                            const char *flag, const char *user, const char *detail)
 {
-    journal_give(journal, journal_record_new(realtime_ns, kind, flag, user, detail, NULL));
+    const struct journal_record like = {
+        .time_ns = realtime_ns, .kind = kind, .flag = flag, .user = user, .detail = detail};
+
+    journal_give(journal, journal_record_copy(&like));
 }
 
 void flagshm_journal_last_good(struct flagshm_journal *journal, const char *text, size_t bytes)

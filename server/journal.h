@@ -4,7 +4,8 @@
  * every verb with the user who asked. Kept 90 days or 256 MiB: texts are stored once and go first, the text that is served and the
  * highest numbers never. A journal that cannot be opened or written (full, read-only, closed, locked) is said once in words and
  * tried again by itself, later and later up to a minute; meanwhile records wait in memory (10 000, of texts 128 MiB). A damaged file
- * is set aside, one of a newer release left alone. None of it ever stops a publish or a kill.
+ * is set aside, one of a newer release left alone, one of an older release brought up to date. None of it ever stops a publish or a
+ * kill. What a rollout commits, and waits for, stands in journal_commit.h.
  */
 #ifndef FLAGSHM_SERVER_JOURNAL_H
 #define FLAGSHM_SERVER_JOURNAL_H
@@ -54,8 +55,8 @@ bool flagshm_journal_flush(struct flagshm_journal *journal, int timeout_ms);
 void flagshm_journal_health(struct flagshm_journal *journal, char *text, size_t room);
 
 /* Reads for `history`, in the caller's thread, on a read-only connection of its own that waits for no writer: an array, newest
- * first, of {time (RFC 3339, ms), kind, flag, user, detail, file_rev, version (null where there is none), faults (an array; only
- * where there are some)}. `flag` NULL: all; else that flag's, and the kills of all. At most 10 000. Waits up to 100 ms for what was
+ * first, of {time (RFC 3339, ms), kind, flag, user, detail, file_rev, version (null where there is none), faults (an array) and numbers
+ * (an object; these two only where there are some)}. `flag` NULL: all; else that flag's, and the kills of all. At most 10 000. Waits up to 100 ms for what was
  * just queued, and is given up after 300 ms. NULL: it cannot be read now (also where the disk has not answered the thread for a
  * second: then it is not asked). */
 cJSON *flagshm_journal_history(struct flagshm_journal *journal, const char *flag, size_t limit);

@@ -2,7 +2,8 @@
  *
  * What raises a share is a condition: it must be on the disk before anything happens, and where the disk does not take it now it is
  * given up for good, also over a sudden death. All else is kept and tried again, like other records. Who commits is told by number
- * when it stands on the disk, or that it does not. States, settings and notices are kept without limit of age.
+ * when it stands on the disk, or that it does not. States, settings and notices are kept without limit of age, and a data base that
+ * is damaged or taken away while the server runs costs no state and no setting: the new one begins with them.
  */
 #ifndef FLAGSHM_SERVER_JOURNAL_COMMIT_H
 #define FLAGSHM_SERVER_JOURNAL_COMMIT_H

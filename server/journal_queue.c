@@ -1,7 +1,7 @@
 /* journal_queue: the records that wait for the journal's thread.
  *
  * Callers only copy and append. When the queue is full the oldest texts go first, then the oldest records, and the next write
- * notes how many.
+ * notes how many. What lasts of a record stays: the last state of each flag, the last word of each setting.
  */
 #include "server/journal_internal.h"
 
@@ -13,6 +13,18 @@
 
 /* ---- records ---- */
 
+#define WORDS 11
+
+/* Where a record points to its words. */
+static void list_words(struct journal_record *record, const char **words[WORDS])
+{
+    const char **all[WORDS] = {&record->kind,   &record->flag,      &record->user,  &record->detail,
+                               &record->faults, &record->numbers,   &record->state, &record->setting,
+                               &record->value,  &record->notice_id, &record->notice};
+
+    memcpy(words, all, sizeof all);
+}
+
 static size_t room_for(const char *words)
 {
     return words != NULL ? strlen(words) + 1 : 0;
@@ -21,37 +33,50 @@ static size_t room_for(const char *words)
 static const char *put_words(char **at, const char *words)
 {
     const char *copy = words != NULL ? *at : NULL;
+    size_t room = room_for(words);
 
-    if (words != NULL) {
-        memcpy(*at, words, strlen(words) + 1);
-        *at += strlen(words) + 1;
-    }
+    if (words != NULL)
+        memcpy(*at, words, room);
+    *at += room;
     return copy;
 }
 
-struct journal_record *journal_record_new(uint64_t time_ns, const char *kind, const char *flag,
-                                          const char *user, const char *detail, const char *faults)
+/* Behind the record: the pointers to the targets, then all words. */
+struct journal_record *journal_record_copy(const struct journal_record *like)
 {
-    struct journal_record *record = malloc(sizeof *record + room_for(kind) + room_for(flag) + room_for(user) +
-                                           room_for(detail) + room_for(faults));
-    char *at = record != NULL ? (char *)(record + 1) : NULL;
+    struct journal_record copy = *like, *record;
+    size_t room = sizeof copy + like->target_count * sizeof *like->targets, i;
+    const char **words[WORDS], **targets;
+    char *at;
 
+    list_words(&copy, words);
+    for (i = 0; i < WORDS; i++)
+        room += room_for(*words[i]);
+    for (i = 0; i < like->target_count; i++)
+        room += room_for(like->targets[i]);
+    record = malloc(room);
     if (record == NULL)
         return NULL;
-    memset(record, 0, sizeof *record);
-    record->time_ns = time_ns;
-    record->kind = put_words(&at, kind);
-    record->flag = put_words(&at, flag);
-    record->user = put_words(&at, user);
-    record->detail = put_words(&at, detail);
-    record->faults = put_words(&at, faults);
+    targets = (const char **)(record + 1);
+    at = (char *)(targets + like->target_count);
+    for (i = 0; i < WORDS; i++)
+        *words[i] = put_words(&at, *words[i]);
+    for (i = 0; i < like->target_count; i++)
+        targets[i] = put_words(&at, like->targets[i]);
+    copy.next = NULL;
+    copy.text = NULL;
+    copy.report = NULL;
+    copy.targets = targets;
+    *record = copy;
     return record;
 }
 
-static void record_free(struct journal_record *record)
+void journal_record_free(struct journal_record *record)
 {
-    if (record != NULL)
-        free(record->text);
+    if (record == NULL)
+        return;
+    free(record->text);
+    journal_reports_free(record->report);
     free(record);
 }
 
@@ -60,12 +85,43 @@ void journal_records_free(struct journal_record *record)
     while (record != NULL) {
         struct journal_record *next = record->next;
 
-        record_free(record);
+        journal_record_free(record);
         record = next;
     }
 }
 
 /* ---- the queue; under the mutex ---- */
+
+static bool is_waited_for(const struct journal_record *record)
+{
+    return record->is_condition || record->report != NULL;
+}
+
+static bool is_lasting(const struct journal_record *record)
+{
+    return record->is_forgotten || record->state != NULL || record->setting != NULL;
+}
+
+static void give_up_oldest(struct flagshm_journal *journal)
+{
+    struct journal_record *record = journal->first;
+
+    journal->first = record->next;
+    if (journal->first == NULL)
+        journal->end = &journal->first;
+    journal->count--;
+    journal->text_bytes -= record->text != NULL ? record->text_bytes : 0;
+    if (is_waited_for(record)) {
+        journal_keep(&journal->overflow, record);
+    } else if (is_lasting(record)) {
+        journal->lost_records += record->kind != NULL;
+        record->kind = NULL;
+        journal_keep(&journal->overflow, record);
+    } else {
+        journal->lost_records++;
+        journal_record_free(record);
+    }
+}
 
 static void keep_within_bounds(struct flagshm_journal *journal)
 {
@@ -81,16 +137,8 @@ static void keep_within_bounds(struct flagshm_journal *journal)
         record->is_text_lost = true;
         journal->lost_texts++;
     }
-    while (journal->count > RECORDS_MAX) {
-        record = journal->first;
-        journal->first = record->next;
-        if (journal->first == NULL)
-            journal->end = &journal->first;
-        journal->count--;
-        journal->text_bytes -= record->text != NULL ? record->text_bytes : 0;
-        journal->lost_records++;
-        record_free(record);
-    }
+    while (journal->count > RECORDS_MAX)
+        give_up_oldest(journal);
 }
 
 static void count_in(struct flagshm_journal *journal, const struct journal_record *record)
@@ -112,6 +160,7 @@ void journal_give(struct flagshm_journal *journal, struct journal_record *record
             journal->version = record->version;
         if (record->file_rev > journal->file_rev)
             journal->file_rev = record->file_rev;
+        journal->is_urgent = journal->is_urgent || is_waited_for(record);
         keep_within_bounds(journal);
     }
     journal->given++;
@@ -119,10 +168,14 @@ void journal_give(struct flagshm_journal *journal, struct journal_record *record
     pthread_mutex_unlock(&journal->mutex);
 }
 
+/* What overflowed came before all the others. */
 struct journal_record *journal_take_all(struct flagshm_journal *journal)
 {
-    struct journal_record *records = journal->first;
+    struct journal_record *records;
 
+    *journal->overflow.end = journal->first;
+    records = journal->overflow.first;
+    journal_kept_begin(&journal->overflow);
     journal->first = NULL;
     journal->end = &journal->first;
     journal->count = journal->text_bytes = 0;
@@ -131,17 +184,17 @@ struct journal_record *journal_take_all(struct flagshm_journal *journal)
 
 void journal_give_back(struct flagshm_journal *journal, struct journal_record *records)
 {
-    struct journal_record *last = records, *record;
+    struct journal_record *later = journal_take_all(journal), *record;
 
+    journal->first = records;
     for (record = records; record != NULL; record = record->next) {
         count_in(journal, record);
-        last = record;
+        journal->end = &record->next;
     }
-    if (last == NULL)
-        return;
-    last->next = journal->first;
-    if (journal->first == NULL)
-        journal->end = &last->next;
-    journal->first = records;
+    *journal->end = later;
+    for (record = later; record != NULL; record = record->next) {
+        count_in(journal, record);
+        journal->end = &record->next;
+    }
     keep_within_bounds(journal);
 }

@@ -15,7 +15,7 @@
 
 #define QUESTION_NS UINT64_C(300000000)
 #define LIMIT_MAX   10000
-#define FAULTS_MAX  ((size_t)8 << 20) /* in one answer; events beyond it come without */
+#define JSON_MAX    ((size_t)8 << 20) /* faults and numbers in one answer; events beyond it come without */
 
 /* ---- the connection ---- */
 
@@ -75,6 +75,18 @@ sqlite3 *journal_read_open(const char *path)
     return db;
 }
 
+int64_t journal_read_schema(sqlite3 *db)
+{
+    sqlite3_stmt *statement = NULL;
+    int64_t schema = 0;
+
+    if (sqlite3_prepare_v2(db, "PRAGMA user_version", -1, &statement, NULL) == SQLITE_OK &&
+        sqlite3_step(statement) == SQLITE_ROW)
+        schema = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return schema;
+}
+
 void journal_read_numbers(sqlite3 *db, uint64_t *version, uint64_t *file_rev)
 {
     sqlite3_stmt *statement = NULL;
@@ -98,17 +110,17 @@ static int is_too_late(void *deadline)
     return flagshm_mono_ns() > *(const uint64_t *)deadline;
 }
 
-static sqlite3 *begin_question(struct flagshm_journal *journal, uint64_t *deadline_ns)
+sqlite3 *journal_question_begin(struct flagshm_journal *journal, uint64_t limit_ns, uint64_t *deadline_ns)
 {
     sqlite3 *db = journal_is_readable(journal) ? journal_read_open(journal->path) : NULL;
 
-    *deadline_ns = flagshm_mono_ns() + QUESTION_NS;
+    *deadline_ns = flagshm_mono_ns() + limit_ns;
     if (db != NULL)
         sqlite3_progress_handler(db, 1000, is_too_late, deadline_ns);
     return db;
 }
 
-static void end_question(struct flagshm_journal *journal, sqlite3 *db, sqlite3_stmt *statement, int code)
+void journal_question_end(struct flagshm_journal *journal, sqlite3 *db, sqlite3_stmt *statement, int code)
 {
     if ((code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB)
         journal_suspect(journal);
@@ -118,7 +130,8 @@ static void end_question(struct flagshm_journal *journal, sqlite3 *db, sqlite3_s
 
 /* ---- history ---- */
 
-#define COLUMNS "SELECT id, time_ns, kind, flag, user, detail, file_rev, version, faults FROM event "
+/* A file of schema 1 that cannot be written has no numbers. */
+#define COLUMNS "SELECT id, time_ns, kind, flag, user, detail, file_rev, version, faults, %s FROM event "
 
 static const char history_of_all[] = COLUMNS "ORDER BY id DESC LIMIT ?2";
 /* A kill of everything belongs to the history of each flag. */
@@ -160,22 +173,24 @@ static void add_number(cJSON *event, const char *key, sqlite3_stmt *statement, i
         (void)cJSON_AddNullToObject(event, key);
 }
 
-static void add_faults(cJSON *event, sqlite3_stmt *statement, int column, size_t *budget)
+/* JSON that was stored, where it is what it should be and the answer has room for it. */
+static void add_json(cJSON *event, const char *key, cJSON_bool (*is_right)(const cJSON *),
+                     sqlite3_stmt *statement, int column, size_t *budget)
 {
     const char *text = (const char *)sqlite3_column_text(statement, column);
     size_t bytes = text != NULL ? strlen(text) : 0;
-    cJSON *faults;
+    cJSON *json;
 
     if (bytes == 0 || bytes > *budget)
         return;
-    faults = cJSON_ParseWithLength(text, bytes);
-    if (faults == NULL)
+    json = cJSON_ParseWithLength(text, bytes);
+    if (json == NULL)
         return;
     *budget -= bytes;
-    if (cJSON_IsArray(faults) && cJSON_GetArraySize(faults) > 0)
-        cJSON_AddItemToObject(event, "faults", faults);
+    if (is_right(json) && cJSON_GetArraySize(json) > 0)
+        cJSON_AddItemToObject(event, key, json);
     else
-        cJSON_Delete(faults);
+        cJSON_Delete(json);
 }
 
 static cJSON *event_of(sqlite3_stmt *statement, size_t *budget)
@@ -191,21 +206,34 @@ static cJSON *event_of(sqlite3_stmt *statement, size_t *budget)
     add_words(event, "detail", statement, 5);
     add_number(event, "file_rev", statement, 6);
     add_number(event, "version", statement, 7);
-    add_faults(event, statement, 8, budget);
+    add_json(event, "faults", cJSON_IsArray, statement, 8, budget);
+    add_json(event, "numbers", cJSON_IsObject, statement, 9, budget);
     return event;
+}
+
+static int prepare_history(sqlite3 *db, bool is_of_one, sqlite3_stmt **statement)
+{
+    const char *numbers = journal_read_schema(db) >= 2 ? "numbers" : "NULL";
+    char sql[sizeof history_of_one + 32];
+
+    if (is_of_one)
+        (void)snprintf(sql, sizeof sql, history_of_one, numbers, numbers);
+    else
+        (void)snprintf(sql, sizeof sql, history_of_all, numbers);
+    return sqlite3_prepare_v2(db, sql, -1, statement, NULL);
 }
 
 cJSON *flagshm_journal_history(struct flagshm_journal *journal, const char *flag, size_t limit)
 {
     uint64_t deadline_ns;
-    sqlite3 *db = begin_question(journal, &deadline_ns);
+    sqlite3 *db = journal_question_begin(journal, QUESTION_NS, &deadline_ns);
     sqlite3_stmt *statement = NULL;
-    size_t budget = FAULTS_MAX;
+    size_t budget = JSON_MAX;
     cJSON *events = NULL;
     int code = SQLITE_ERROR;
 
     if (db != NULL)
-        code = sqlite3_prepare_v2(db, flag != NULL ? history_of_one : history_of_all, -1, &statement, NULL);
+        code = prepare_history(db, flag != NULL, &statement);
     if (code == SQLITE_OK && flag != NULL)
         code = sqlite3_bind_text(statement, 1, flag, -1, SQLITE_STATIC);
     if (code == SQLITE_OK)
@@ -218,34 +246,8 @@ cJSON *flagshm_journal_history(struct flagshm_journal *journal, const char *flag
         cJSON_Delete(events);
         events = NULL;
     }
-    end_question(journal, db, statement, code);
+    journal_question_end(journal, db, statement, code);
     return events;
-}
-
-cJSON *flagshm_journal_last_words(struct flagshm_journal *journal)
-{
-    uint64_t deadline_ns;
-    sqlite3 *db = begin_question(journal, &deadline_ns);
-    sqlite3_stmt *statement = NULL;
-    cJSON *words = NULL;
-    int code = SQLITE_ERROR;
-
-    if (db != NULL) /* with one max(), the other columns are those of its row */
-        code = sqlite3_prepare_v2(db,
-                                  "SELECT ifnull(flag, ''), kind, max(id) FROM event WHERE kind IN ('kill', "
-                                  "'unkill') GROUP BY flag",
-                                  -1, &statement, NULL);
-    if (code == SQLITE_OK)
-        words = cJSON_CreateObject();
-    while (words != NULL && (code = sqlite3_step(statement)) == SQLITE_ROW)
-        (void)cJSON_AddStringToObject(words, (const char *)sqlite3_column_text(statement, 0),
-                                      (const char *)sqlite3_column_text(statement, 1));
-    if (code != SQLITE_DONE) {
-        cJSON_Delete(words);
-        words = NULL;
-    }
-    end_question(journal, db, statement, code);
-    return words;
 }
 
 /* ---- texts ---- */
@@ -253,7 +255,7 @@ cJSON *flagshm_journal_last_words(struct flagshm_journal *journal)
 char *flagshm_journal_text(struct flagshm_journal *journal, uint64_t file_rev, size_t *bytes)
 {
     uint64_t deadline_ns;
-    sqlite3 *db = begin_question(journal, &deadline_ns);
+    sqlite3 *db = journal_question_begin(journal, QUESTION_NS, &deadline_ns);
     sqlite3_stmt *statement = NULL;
     const void *body = NULL;
     char *text = NULL;
@@ -280,6 +282,6 @@ char *flagshm_journal_text(struct flagshm_journal *journal, uint64_t file_rev, s
             memcpy(text, body, *bytes);
         text[*bytes] = '\0';
     }
-    end_question(journal, db, statement, code);
+    journal_question_end(journal, db, statement, code);
     return text;
 }

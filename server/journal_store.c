@@ -17,6 +17,15 @@
 
 #define APPLICATION 0x666c6167 /* "flag", for file(1) and against a stranger's data base of the same name */
 
+/* What no age takes away. Notices are told in the order of their numbers. */
+#define LASTING_TABLES                                                                                       \
+    "CREATE TABLE state(flag TEXT PRIMARY KEY, time_ns INTEGER NOT NULL, body TEXT NOT NULL) STRICT, "       \
+    "WITHOUT ROWID;"                                                                                         \
+    "CREATE TABLE setting(name TEXT PRIMARY KEY, time_ns INTEGER NOT NULL, value TEXT NOT NULL) STRICT, "    \
+    "WITHOUT ROWID;"                                                                                         \
+    "CREATE TABLE notice(number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, target TEXT NOT NULL, " \
+    "time_ns INTEGER NOT NULL, body TEXT NOT NULL, UNIQUE(id, target)) STRICT;"
+
 /* auto_vacuum before anything is written, or it never works. */
 static const char schema[] =
     "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL;"
@@ -27,22 +36,25 @@ static const char schema[] =
     "CREATE TABLE event(id INTEGER PRIMARY KEY AUTOINCREMENT, time_ns INTEGER NOT NULL, kind TEXT NOT NULL, "
     "flag TEXT,"
     " user TEXT, detail TEXT, file_rev INTEGER, version INTEGER, text INTEGER REFERENCES text(id), faults "
-    "TEXT) STRICT;"
+    "TEXT, numbers TEXT) STRICT;"
     "CREATE INDEX event_by_flag ON event(flag, id) WHERE flag IS NOT NULL;"
     "CREATE INDEX event_of_all ON event(id) WHERE flag IS NULL AND kind IN ('kill', 'unkill');"
     "CREATE INDEX event_by_text ON event(text, id) WHERE text IS NOT NULL;"
     "CREATE INDEX event_by_file_rev ON event(file_rev, id) WHERE text IS NOT NULL;"
     "CREATE INDEX event_by_time ON event(time_ns);"
-    "CREATE TABLE number(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
-    "PRAGMA application_id=1718378855; PRAGMA user_version=1;"
+    "CREATE TABLE number(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;" LASTING_TABLES
+    "PRAGMA application_id=1718378855; PRAGMA user_version=2;"
     "COMMIT;";
+
+static const char from_1_to_2[] =
+    "ALTER TABLE event ADD COLUMN numbers TEXT;" LASTING_TABLES "PRAGMA user_version=2;";
 
 /* Pages are checked as they are read, and nothing in a file can run what the file says. */
 static const char settings[] =
     "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA journal_size_limit=16777216;"
     "PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON; PRAGMA temp_store=MEMORY;";
 
-_Static_assert(APPLICATION == 1718378855 && JOURNAL_SCHEMA == 1, "the schema's text says the same");
+_Static_assert(APPLICATION == 1718378855 && JOURNAL_SCHEMA == 2, "the schema's text says the same");
 
 /* ---- what went wrong ---- */
 
@@ -167,7 +179,25 @@ static int make_file(const char *path, struct flagshm_error *error)
     return 0;
 }
 
-/* Ours, empty, a newer release's, or a stranger's. */
+/* In one transaction: whoever is killed on the way has the old one. Another process may have come first. */
+static int upgrade(struct journal_store *store, struct flagshm_error *error)
+{
+    int64_t schema_number = 0;
+    int result = journal_store_run(store, "BEGIN IMMEDIATE", error);
+
+    if (result != 0)
+        return result;
+    result = journal_store_ask(store, "PRAGMA user_version", &schema_number, error);
+    if (result == 0 && schema_number == 1)
+        result = journal_store_run(store, from_1_to_2, error);
+    if (result == 0)
+        result = journal_store_run(store, "COMMIT", error);
+    if (result != 0)
+        (void)sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+    return result;
+}
+
+/* Ours, an older release's, empty, a newer release's, or a stranger's. */
 static int make_schema(struct journal_store *store, struct flagshm_error *error)
 {
     int64_t schema_number = 0, application = 0, tables = 0;
@@ -189,38 +219,7 @@ static int make_schema(struct journal_store *store, struct flagshm_error *error)
             "%s was written by a newer flagshmd (schema %lld, this one knows %d) and is left as it "
             "is: run that release, or move the file away; until then nothing is recorded",
             store->path, (long long)schema_number, JOURNAL_SCHEMA);
-    return 0;
-}
-
-static int prepare(struct journal_store *store, const char *sql, sqlite3_stmt **statement,
-                   struct flagshm_error *error)
-{
-    int code = sqlite3_prepare_v3(store->db, sql, -1, SQLITE_PREPARE_PERSISTENT, statement, NULL);
-
-    return code == SQLITE_OK ? 0 : fail(store, code, error);
-}
-
-static int prepare_all(struct journal_store *store, struct flagshm_error *error)
-{
-    int result = prepare(store, "SELECT id FROM text WHERE hash = ?1 AND bytes = ?2 AND body = ?3",
-                         &store->find_text, error);
-
-    if (result == 0)
-        result =
-            prepare(store, "INSERT INTO text(hash, bytes, body) VALUES(?1, ?2, ?3)", &store->put_text, error);
-    if (result == 0)
-        result =
-            prepare(store,
-                    "INSERT INTO event(time_ns, kind, flag, user, detail, file_rev, version, text, faults) "
-                    "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                    &store->put_event, error);
-    if (result == 0)
-        result =
-            prepare(store,
-                    "INSERT INTO number(name, value) VALUES(?1, ?2) ON CONFLICT(name) DO UPDATE SET value = "
-                    "max(value, excluded.value)",
-                    &store->put_number, error);
-    return result;
+    return schema_number < JOURNAL_SCHEMA ? upgrade(store, error) : 0;
 }
 
 static int open_file(struct journal_store *store, struct flagshm_error *error)
@@ -238,15 +237,8 @@ static int open_file(struct journal_store *store, struct flagshm_error *error)
     if (result == 0)
         result = journal_store_run(store, settings, error);
     if (result == 0)
-        result = prepare_all(store, error);
-    if (result == 0) /* only a write shows whether it can be written */
-        result = journal_store_run(
-            store,
-            "INSERT INTO number(name, value) VALUES('opened', 1) ON CONFLICT(name) DO UPDATE SET "
-            "value = value "
-            "+ 1",
-            error);
-    return result;
+        result = journal_write_prepare(store, error);
+    return result == 0 ? journal_write_prove(store, error) : result;
 }
 
 int journal_store_open(struct journal_store *store, const char *state_dir, struct flagshm_error *error)
@@ -278,13 +270,14 @@ int journal_store_open(struct journal_store *store, const char *state_dir, struc
 
 void journal_store_close(struct journal_store *store)
 {
-    sqlite3_finalize(store->find_text);
-    sqlite3_finalize(store->put_text);
-    sqlite3_finalize(store->put_event);
-    sqlite3_finalize(store->put_number);
+    size_t i;
+
+    for (i = 0; i < JOURNAL_STATEMENTS; i++) {
+        sqlite3_finalize(store->statements[i]);
+        store->statements[i] = NULL;
+    }
     sqlite3_close_v2(store->db);
     store->db = NULL;
-    store->find_text = store->put_text = store->put_event = store->put_number = NULL;
 }
 
 /* ---- damage ---- */
@@ -340,126 +333,5 @@ int journal_store_check(struct journal_store *store, struct flagshm_error *error
         result = flagshm_error_set(error, -EBADMSG, "%s is damaged (%s)", store->path,
                                    verdict != NULL ? verdict : "no verdict");
     sqlite3_finalize(statement);
-    return result;
-}
-
-/* ---- writing ---- */
-
-static int bind_text_key(sqlite3_stmt *statement, int64_t hash, const struct journal_record *record)
-{
-    int code = sqlite3_bind_int64(statement, 1, hash);
-
-    if (code == SQLITE_OK)
-        code = sqlite3_bind_int64(statement, 2, (sqlite3_int64)record->text_bytes);
-    if (code == SQLITE_OK)
-        code = sqlite3_bind_blob64(statement, 3, record->text, record->text_bytes, SQLITE_STATIC);
-    return code;
-}
-
-/* SQLITE_OK and the text's row. */
-static int put_text(struct journal_store *store, const struct journal_record *record, int64_t *id)
-{
-    /* Where two texts meet in one hash the bytes decide. */
-    int64_t hash = (int64_t)flagshm_hash64_(record->text, record->text_bytes, 0);
-    int code = bind_text_key(store->find_text, hash, record);
-
-    if (code == SQLITE_OK)
-        code = sqlite3_step(store->find_text);
-    if (code == SQLITE_ROW)
-        *id = sqlite3_column_int64(store->find_text, 0);
-    sqlite3_reset(store->find_text);
-    sqlite3_clear_bindings(store->find_text);
-    if (code != SQLITE_DONE)
-        return code == SQLITE_ROW ? SQLITE_OK : code;
-    code = bind_text_key(store->put_text, hash, record);
-    if (code == SQLITE_OK)
-        code = sqlite3_step(store->put_text);
-    *id = sqlite3_last_insert_rowid(store->db);
-    sqlite3_reset(store->put_text);
-    sqlite3_clear_bindings(store->put_text);
-    return code == SQLITE_DONE ? SQLITE_OK : code;
-}
-
-static int bind_number(sqlite3_stmt *statement, int at, uint64_t number)
-{
-    return number > 0 ? sqlite3_bind_int64(statement, at, (sqlite3_int64)number)
-                      : sqlite3_bind_null(statement, at);
-}
-
-static int bind_words(sqlite3_stmt *statement, int at, const char *words)
-{
-    return sqlite3_bind_text(statement, at, words, -1, SQLITE_STATIC); /* NULL stays NULL */
-}
-
-static int bind_event(sqlite3_stmt *statement, const struct journal_record *record, int64_t text)
-{
-    const char *detail = record->detail;
-    int failed;
-
-    if (detail == NULL && record->is_text_lost)
-        detail = "its text was given up while the journal could not be written";
-    failed = sqlite3_bind_int64(statement, 1, (sqlite3_int64)record->time_ns);
-    failed |= bind_words(statement, 2, record->kind);
-    failed |= bind_words(statement, 3, record->flag);
-    failed |= bind_words(statement, 4, record->user);
-    failed |= bind_words(statement, 5, detail);
-    failed |= bind_number(statement, 6, record->file_rev);
-    failed |= bind_number(statement, 7, record->version);
-    failed |= bind_number(statement, 8, (uint64_t)text);
-    failed |= bind_words(statement, 9, record->faults);
-    return failed == SQLITE_OK ? SQLITE_OK : SQLITE_NOMEM;
-}
-
-static int put_record(struct journal_store *store, const struct journal_record *record)
-{
-    int64_t text = 0;
-    int code = record->text != NULL ? put_text(store, record, &text) : SQLITE_OK;
-
-    if (code == SQLITE_OK)
-        code = bind_event(store->put_event, record, text);
-    if (code == SQLITE_OK)
-        code = sqlite3_step(store->put_event);
-    sqlite3_reset(store->put_event);
-    sqlite3_clear_bindings(store->put_event);
-    return code == SQLITE_DONE ? SQLITE_OK : code;
-}
-
-static int put_number(struct journal_store *store, const char *name, uint64_t number)
-{
-    int code = bind_words(store->put_number, 1, name);
-
-    if (code == SQLITE_OK)
-        code = sqlite3_bind_int64(store->put_number, 2, (sqlite3_int64)number);
-    if (code == SQLITE_OK)
-        code = sqlite3_step(store->put_number);
-    sqlite3_reset(store->put_number);
-    return code == SQLITE_DONE ? SQLITE_OK : code;
-}
-
-int journal_store_write(struct journal_store *store, const struct journal_record *records, uint64_t version,
-                        uint64_t file_rev, size_t *refused, struct flagshm_error *error)
-{
-    const struct journal_record *record;
-    int code = sqlite3_exec(store->db, "BEGIN IMMEDIATE", NULL, NULL, NULL), result;
-
-    *refused = 0;
-    for (record = records; record != NULL && code == SQLITE_OK; record = record->next) {
-        code = put_record(store, record);
-        if ((code & 0xff) == SQLITE_CONSTRAINT || (code & 0xff) == SQLITE_TOOBIG ||
-            (code & 0xff) == SQLITE_MISMATCH) {
-            ++*refused;
-            code = SQLITE_OK;
-        }
-    }
-    if (code == SQLITE_OK && version > 0)
-        code = put_number(store, "version", version);
-    if (code == SQLITE_OK && file_rev > 0)
-        code = put_number(store, "file_rev", file_rev);
-    if (code == SQLITE_OK)
-        code = sqlite3_exec(store->db, "COMMIT", NULL, NULL, NULL);
-    if (code == SQLITE_OK)
-        return 0;
-    result = fail(store, code, error);
-    (void)sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
     return result;
 }

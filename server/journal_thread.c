@@ -39,10 +39,11 @@ static int note_damage(struct flagshm_journal *journal, const char *damaged, int
     return result == 0 ? journal_store_write(&journal->store, &record, 0, 0, &refused, error) : result;
 }
 
-int journal_open_store(struct flagshm_journal *journal, struct flagshm_error *error)
+static int open_store(struct flagshm_journal *journal, struct flagshm_error *error)
 {
     int result = journal_store_open(&journal->store, journal->state_dir, error);
 
+    journal->must_repeat = true;
     return journal->store.was_damaged ? note_damage(journal, journal->store.damaged, result, error) : result;
 }
 
@@ -55,8 +56,26 @@ static int begin_anew(struct flagshm_journal *journal, struct flagshm_error *err
     if (result != 0)
         return result;
     memcpy(damaged, journal->store.damaged, sizeof damaged);
+    journal->must_repeat = true;
     return note_damage(journal, damaged, journal_store_open(&journal->store, journal->state_dir, error),
                        error);
+}
+
+int journal_start_store(struct flagshm_journal *journal, struct flagshm_error *error)
+{
+    int result = open_store(journal, error);
+
+    journal->version = journal->store.version;
+    journal->file_rev = journal->store.file_rev;
+    if (result == 0)
+        result = journal_know_all(&journal->known, &journal->store, error);
+    if (result == -EBADMSG) {
+        journal_records_free(journal->known.first);
+        journal_kept_begin(&journal->known);
+        result = begin_anew(journal, error);
+    }
+    journal->must_repeat = false;
+    return result;
 }
 
 static int get_ready(struct flagshm_journal *journal, bool is_suspect, struct flagshm_error *error)
@@ -66,7 +85,7 @@ static int get_ready(struct flagshm_journal *journal, bool is_suspect, struct fl
     if (journal->store.db != NULL && !journal_store_is_in_place(&journal->store))
         journal_store_close(&journal->store);
     if (journal->store.db == NULL)
-        result = journal_open_store(journal, error);
+        result = open_store(journal, error);
     if (result == 0 && is_suspect)
         result = journal_store_check(&journal->store, error);
     return result == -EBADMSG ? begin_anew(journal, error) : result;
@@ -75,6 +94,7 @@ static int get_ready(struct flagshm_journal *journal, bool is_suspect, struct fl
 /* The note of what was given up, before what comes after it. NULL: nothing was, or no memory. */
 static struct journal_record *note_of_loss(const struct journal_record *before, size_t records, size_t texts)
 {
+    struct journal_record like = {.kind = "lost"};
     char detail[160];
 
     if (records == 0 && texts == 0)
@@ -83,8 +103,9 @@ static struct journal_record *note_of_loss(const struct journal_record *before, 
         detail, sizeof detail,
         "%zu records and %zu texts of the flag file were given up while the journal could not be written",
         records, texts);
-    return journal_record_new(before != NULL ? before->time_ns : flagshm_realtime_ns(), "lost", NULL, NULL,
-                              detail, NULL);
+    like.detail = detail;
+    like.time_ns = before != NULL && before->time_ns > 0 ? before->time_ns : flagshm_realtime_ns();
+    return journal_record_copy(&like);
 }
 
 static int prune(struct flagshm_journal *journal, const struct journal_record *records,
@@ -94,7 +115,7 @@ static int prune(struct flagshm_journal *journal, const struct journal_record *r
 
     for (; records != NULL; records = records->next) {
         journal->unpruned_bytes += records->text != NULL ? records->text_bytes : 0;
-        now_ns = records->time_ns;
+        now_ns = records->time_ns > 0 ? records->time_ns : now_ns;
     }
     if (now_ns == 0 || (now_ns - journal->pruned_ns < PRUNE_NS && journal->unpruned_bytes < PRUNE_BYTES))
         return 0;
@@ -105,6 +126,7 @@ static int prune(struct flagshm_journal *journal, const struct journal_record *r
 
 struct work {
     struct journal_record *records;
+    struct journal_report *reports;
     char *last_good;
     size_t last_good_bytes;
     size_t lost_records, lost_texts;
@@ -113,21 +135,36 @@ struct work {
     struct flagshm_error store_error, file_error;
 };
 
+/* A data base that was opened anew hears first what is known. */
+static int write_with_the_known(struct flagshm_journal *journal, const struct work *work,
+                                struct journal_record *records, size_t *refused, struct flagshm_error *error)
+{
+    struct journal_kept *known = &journal->known;
+    struct journal_record *first;
+    int result = 0;
+
+    *known->end = records;
+    first = journal->must_repeat ? known->first : records;
+    if (first != NULL)
+        result = journal_store_write(&journal->store, first, work->version, work->file_rev, refused, error);
+    *known->end = NULL;
+    if (result == 0)
+        journal->must_repeat = false;
+    return result;
+}
+
 static int write_or_begin_anew(struct flagshm_journal *journal, const struct work *work,
-                               const struct journal_record *records, size_t *refused,
-                               struct flagshm_error *error)
+                               struct journal_record *records, size_t *refused, struct flagshm_error *error)
 {
     int result = get_ready(journal, work->is_suspect, error);
 
-    if (result != 0 || records == NULL)
+    if (result != 0)
         return result;
-    result = journal_store_write(&journal->store, records, work->version, work->file_rev, refused, error);
+    result = write_with_the_known(journal, work, records, refused, error);
     if (result != -EBADMSG)
         return result;
     result = begin_anew(journal, error);
-    if (result == 0)
-        result = journal_store_write(&journal->store, records, work->version, work->file_rev, refused, error);
-    return result;
+    return result == 0 ? write_with_the_known(journal, work, records, refused, error) : result;
 }
 
 static int write_records(struct flagshm_journal *journal, struct work *work, struct flagshm_error *error)
@@ -142,12 +179,14 @@ static int write_records(struct flagshm_journal *journal, struct work *work, str
     if (note != NULL)
         note->next = NULL; /* the others are not its own */
     journal_records_free(note);
+    journal_reports_take(&work->records, &work->reports, result, error);
     if (result != 0) {
         journal_store_close(&journal->store);
         return result;
     }
     work->lost_records = refused; /* noted the next time */
     work->lost_texts = 0;
+    journal_know(&journal->known, work->records);
     result = prune(journal, work->records, error);
     if (result == -EBADMSG)
         journal_suspect(journal);
@@ -176,11 +215,15 @@ static int write_last_good(struct flagshm_journal *journal, const struct work *w
 
 void journal_trouble_set(struct journal_trouble *trouble, const struct flagshm_error *error)
 {
+    bool is_early = trouble->wait_ns > 0 && flagshm_mono_ns() < trouble->retry_ns;
+
     trouble->error = *error;
     if (error->text[0] == '\0') {
         trouble->wait_ns = 0;
         return;
     }
+    if (is_early) /* somebody asked in between: the next try in time stays */
+        return;
     trouble->wait_ns = trouble->wait_ns == 0 ? WAIT_FIRST_NS : trouble->wait_ns * 2;
     if (trouble->wait_ns > WAIT_MAX_NS)
         trouble->wait_ns = WAIT_MAX_NS;
@@ -198,9 +241,9 @@ static bool is_due(const struct flagshm_journal *journal, const struct journal_t
 
 static bool is_store_due(const struct flagshm_journal *journal)
 {
-    return is_due(journal, &journal->store_trouble,
-                  journal->first != NULL || journal->lost_records > 0 || journal->lost_texts > 0 ||
-                      journal->is_suspect);
+    return journal->is_urgent || is_due(journal, &journal->store_trouble,
+                                        journal->first != NULL || journal->lost_records > 0 ||
+                                            journal->lost_texts > 0 || journal->is_suspect);
 }
 
 static bool is_file_due(const struct flagshm_journal *journal)
@@ -241,7 +284,7 @@ static void take_work(struct flagshm_journal *journal, struct work *work)
         work->file_rev = journal->file_rev;
         work->is_suspect = journal->is_suspect;
         journal->lost_records = journal->lost_texts = 0;
-        journal->is_suspect = false;
+        journal->is_suspect = journal->is_urgent = false;
     }
     if (work->has_file) {
         work->last_good = journal->last_good;
@@ -277,6 +320,7 @@ static void finish_work(struct flagshm_journal *journal, struct work *work)
         journal->last_good = work->last_good;
         journal->last_good_bytes = work->last_good_bytes;
     }
+    journal_reports_give(journal, work->reports);
     journal->busy_since_ns = 0;
     journal->done = work->number;
     pthread_cond_broadcast(&journal->has_done);

@@ -9,10 +9,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define SECOND UINT64_C(1000000000)
@@ -160,6 +163,49 @@ static inline int files_like(const struct world *w, const char *prefix)
     cr_assert_not_null(fgets(answer, sizeof answer, pipe));
     pclose(pipe);
     return atoi(answer);
+}
+
+/* ---- what needs a process of its own ---- */
+
+static inline int in_child(struct world *w, int (*work)(struct world *w))
+{
+    pid_t child = fork();
+    int status = -1;
+
+    if (child == 0)
+        _exit(work(w));
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert(WIFEXITED(status), "the child died of signal %d", WTERMSIG(status));
+    return WEXITSTATUS(status);
+}
+
+/* In a child criterion's asserts do not reach the test. */
+#define NO_NAMESPACE 77
+#define CHECK(condition)                                                                                     \
+    do {                                                                                                     \
+        if (!(condition)) {                                                                                  \
+            (void)fprintf(stderr, "line %d: %s\n", __LINE__, #condition);                                    \
+            return 1;                                                                                        \
+        }                                                                                                    \
+    } while (0)
+
+static inline bool has_mounts_of_its_own(void)
+{
+    return unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+}
+
+/* Until nothing more goes into the state directory's file system; `filler` is the file to remove. */
+static inline void fill_disk(const struct world *w)
+{
+    static const char page[4096];
+    char path[120];
+    int fd;
+
+    (void)snprintf(path, sizeof path, "%s/filler", w->dir);
+    fd = open(path, O_CREAT | O_WRONLY, 0600);
+    while (write(fd, page, sizeof page) > 0)
+        continue;
+    close(fd);
 }
 
 #endif

@@ -2,32 +2,7 @@
 #include "tests/journal_fixture.h"
 
 #include <grp.h>
-#include <sched.h>
 #include <signal.h>
-#include <sys/mount.h>
-#include <sys/wait.h>
-
-static int in_child(struct world *w, int (*work)(struct world *w))
-{
-    pid_t child = fork();
-    int status = -1;
-
-    if (child == 0)
-        _exit(work(w));
-    cr_assert_eq(waitpid(child, &status, 0), child);
-    cr_assert(WIFEXITED(status), "the child died of signal %d", WTERMSIG(status));
-    return WEXITSTATUS(status);
-}
-
-/* In a child criterion's asserts do not reach the test. */
-#define NO_NAMESPACE 77
-#define CHECK(condition)                                                                                     \
-    do {                                                                                                     \
-        if (!(condition)) {                                                                                  \
-            (void)fprintf(stderr, "line %d: %s\n", __LINE__, #condition);                                    \
-            return 1;                                                                                        \
-        }                                                                                                    \
-    } while (0)
 
 /* ---- damage ---- */
 
@@ -86,19 +61,19 @@ Test(journal_faults, a_journal_of_a_newer_release_is_left_alone_and_its_numbers_
     flagshm_journal_publish(w.journal, NOON, 12, 3);
     flagshm_journal_close(w.journal);
     cr_assert_eq(sqlite3_open(w.db, &db), SQLITE_OK);
-    cr_assert_eq(sqlite3_exec(db, "PRAGMA user_version=2", NULL, NULL, NULL), SQLITE_OK);
+    cr_assert_eq(sqlite3_exec(db, "PRAGMA user_version=3", NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
     open_journal(&w);
     cr_assert_not(w.start.is_writable);
     cr_assert_not(w.start.was_damaged);
     cr_assert_eq(w.start.version, 12);
     cr_assert_eq(w.start.file_rev, 3);
-    cr_assert_not_null(strstr(w.error.text, "newer flagshmd (schema 2, this one knows 1)"), "%s",
+    cr_assert_not_null(strstr(w.error.text, "newer flagshmd (schema 3, this one knows 2)"), "%s",
                        w.error.text);
     event(&w, NOON, "kill", "a", "kept in memory");
     flush(&w);
     cr_assert_not_null(strstr(health(&w), "newer flagshmd"));
-    cr_assert_eq(seen(w.db, "PRAGMA user_version"), 2);
+    cr_assert_eq(seen(w.db, "PRAGMA user_version"), 3);
     cr_assert_eq(seen(w.db, "SELECT count(*) FROM event"), 1);
     cr_assert_eq(files_like(&w, "journal.sqlite.damaged"), 0);
     cr_assert_eq(rename(w.db, "/tmp/flagshm-journal-moved"), 0); /* as the sentence bids */
@@ -298,11 +273,6 @@ Test(journal_faults, a_directory_that_is_closed_is_said_read_all_the_same_and_us
     world_end(&w);
 }
 
-static bool has_mounts_of_its_own(void)
-{
-    return unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
-}
-
 static int lives_with_a_small_disk(struct world *w)
 {
     char path[120], text[2200], *large = calloc(1, 100000);
@@ -315,11 +285,7 @@ static int lives_with_a_small_disk(struct world *w)
     CHECK(flagshm_journal_open(&w->journal, w->dir, &w->start, &w->error) == 0 && w->start.is_writable);
     flagshm_journal_last_good(w->journal, "old", 3);
     CHECK(flagshm_journal_flush(w->journal, 5000));
-    (void)snprintf(path, sizeof path, "%s/filler", w->dir);
-    i = open(path, O_CREAT | O_WRONLY, 0600);
-    while (write(i, large, 4096) > 0)
-        continue;
-    close(i);
+    fill_disk(w);
     for (i = 0; i < 20; i++) {
         (void)snprintf(large, 100000, "%d", i);
         flagshm_journal_file(w->journal, NOON, (uint64_t)i + 1, large, 40000, NULL);
