@@ -41,7 +41,7 @@ void flagshm_notify_give(struct flagshm_notify *notify, const char *id, const ch
 
 struct flagshm_notify_report {
     char id[160], target[65];
-    bool is_delivered, is_given_up; /* the last report of this notice; neither: its first failure, it is tried again */
+    bool is_delivered, is_given_up; /* its last report; neither: its first failure, it is tried again */
     unsigned tries;
     struct flagshm_error error; /* "" where it was delivered */
 };
