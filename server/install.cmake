@@ -9,6 +9,7 @@ install(FILES ${CMAKE_CURRENT_SOURCE_DIR}/tests/data/good/seed.json
 
 flagshm_man(server/man/flagshmd.8.scd server)
 flagshm_man(server/man/flagshm-flags.5.scd server)
+flagshm_man(server/man/flagshm-notify.5.scd server)
 flagshm_man(tools/man/flagctl.1.scd server)
 
 # systemd looks into lib/ of /usr and /usr/local, never into lib/TRIPLET. The unit names the programs by their whole path,

@@ -2,6 +2,7 @@
 #include "client/flagshm.h"
 #include "server/flagfile.h"
 #include "server/instance.h"
+#include "server/notify.h"
 #include "server/server.h"
 
 #include <getopt.h>
@@ -34,6 +35,7 @@ static const char help_text[] =
     "      --socket PATH        control socket for flagctl           (/run/flagshm/NAME.sock)\n"
     "      --group GROUP        group of the table and of the outcomes that clients book\n"
     "      --table-mode MODE    mode of the table, octal             (0644)\n"
+    "      --notify-dir DIR     targets of notices: a file each       (/etc/flagshm/notify.d)\n"
     "      --admin-group GROUP  group that may kill and unkill beside root and this user\n"
     "      --max-flags N        refuse a file with more flags        (10000)\n"
     "      --stale-after SEC    silence after which guarded flags give control  (10)\n"
@@ -45,7 +47,7 @@ static const char help_text[] =
     "4 not permitted, 5 no room for the table.\n";
 
 struct arguments {
-    const char *file, *instance, *dir, *state_dir, *socket;
+    const char *file, *instance, *dir, *state_dir, *socket, *notify_dir;
     gid_t group, admin_group;
     mode_t table_mode;
     size_t max_flags;
@@ -56,6 +58,7 @@ enum {
     OPTION_DIR = 256,
     OPTION_STATE_DIR,
     OPTION_SOCKET,
+    OPTION_NOTIFY_DIR,
     OPTION_GROUP,
     OPTION_TABLE_MODE,
     OPTION_ADMIN_GROUP,
@@ -69,6 +72,7 @@ static const struct option options[] = {{"file", required_argument, NULL, 'f'},
                                         {"dir", required_argument, NULL, OPTION_DIR},
                                         {"state-dir", required_argument, NULL, OPTION_STATE_DIR},
                                         {"socket", required_argument, NULL, OPTION_SOCKET},
+                                        {"notify-dir", required_argument, NULL, OPTION_NOTIFY_DIR},
                                         {"group", required_argument, NULL, OPTION_GROUP},
                                         {"table-mode", required_argument, NULL, OPTION_TABLE_MODE},
                                         {"admin-group", required_argument, NULL, OPTION_ADMIN_GROUP},
@@ -145,6 +149,9 @@ static bool read_option(struct arguments *a, int option)
         return true;
     case OPTION_SOCKET:
         a->socket = optarg;
+        return true;
+    case OPTION_NOTIFY_DIR:
+        a->notify_dir = optarg;
         return true;
     case OPTION_GROUP:
         return read_group("--group", optarg, &a->group);
@@ -279,6 +286,7 @@ int main(int argc, char **argv)
     server.publisher.file_path = file;
     server.publisher.max_flags = a.max_flags;
     server.socket_path = instance.socket_path;
+    server.notify_dir = a.notify_dir != NULL ? a.notify_dir : FLAGSHM_NOTIFY_DIR;
     server.admin_group = a.admin_group;
     keep_memory();
     result = flagshm_server_run(&server, &error);

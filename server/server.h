@@ -13,7 +13,8 @@
 struct flagshm_server_options {
     struct flagshm_publisher_options publisher;
     const char *socket_path;
-    gid_t admin_group; /* (gid_t)-1: root and the server's own user only */
+    const char *notify_dir; /* the targets of notices */
+    gid_t admin_group;      /* (gid_t)-1: root and the server's own user only */
 };
 
 /* Serves until SIGTERM or SIGINT: 0 then. -errno, with a sentence, where it cannot start: -EBUSY: another server; -EPERM, -EACCES: not ours

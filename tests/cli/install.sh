@@ -30,7 +30,7 @@ for file in include/flagshm.h share/flagshm/flags.schema.json share/flagshm/flag
     share/bash-completion/completions/flagctl share/zsh/site-functions/_flagctl \
     share/fish/vendor_completions.d/flagctl.fish \
     share/man/man8/flagshmd.8.gz share/man/man1/flagctl.1.gz share/man/man3/flagshm.3.gz \
-    share/man/man5/flagshm-flags.5.gz; do
+    share/man/man5/flagshm-flags.5.gz share/man/man5/flagshm-notify.5.gz; do
     has "$work/first/$file"
 done
 for program in sbin/flagshmd bin/flagctl; do

@@ -22,7 +22,7 @@ flagctl=$build/tools/flagctl
 flagshmd=$build/server/flagshmd
 export NO_COLOR=1
 
-for page in flagshmd.8 flagctl.1 flagshm.3 flagshm-flags.5; do
+for page in flagshmd.8 flagctl.1 flagshm.3 flagshm-flags.5 flagshm-notify.5; do
     [ -s "$build/man/$page.gz" ] || { fail "$page.gz is not built"; continue; }
     gzip -dc "$build/man/$page.gz" >"$work/$page"
     # scdoc's own habits draw warnings; errors it must not make.
@@ -73,5 +73,10 @@ for example in "$work"/example*.json; do
 done
 [ "$examples" -ge 2 ] || fail "flagshm-flags(5) has no examples"
 
+# flagshm-notify(5): the keys that a target may have.
+sed -n 's/^    {"\([a-z_]*\)", read_.*/\1/p' "$source_dir/server/notify_target.c" >"$work/keys_of_targets"
+sed -n '/^# KEYS/,/^# WEBHOOKS/p' "$source_dir/server/man/flagshm-notify.5.scd" | sed -n 's/^\*\([a-z_]*\)\*$/\1/p' >"$work/page_keys_of_targets"
+same "keys of a target and of flagshm-notify(5)" "$work/keys_of_targets" "$work/page_keys_of_targets"
+
 [ "$failures" = 0 ] || exit 1
-echo "4 pages; $(wc -l <"$work/commands") commands, $(wc -l <"$work/functions") functions, $(wc -l <"$work/keys") keys agree"
+echo "5 pages; $(wc -l <"$work/commands") commands, $(wc -l <"$work/functions") functions, $(wc -l <"$work/keys") keys agree"
