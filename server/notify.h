@@ -28,7 +28,8 @@ struct flagshm_notify_options {
 /* 0; -ENOMEM, -EAGAIN, -errno. SIGCHLD must not be ignored in this process. */
 int flagshm_notify_open(struct flagshm_notify **notify, const struct flagshm_notify_options *options,
                         struct flagshm_error *error);
-/* Breaks off what is under way (its programs are killed): what has no report yet is not delivered. NULL: nothing. */
+/* Breaks off what is under way (its programs are killed), at most 3 s. Take the reports before: what has none is held to be not
+ * delivered. NULL: nothing. */
 void flagshm_notify_close(struct flagshm_notify *notify);
 /* Readable while there is a report to take. */
 int flagshm_notify_fd(const struct flagshm_notify *notify);

@@ -140,7 +140,7 @@ static bool read_url(struct notify_target *target, const cJSON *value)
 static bool read_argv(struct notify_target *target, const cJSON *value)
 {
     int count = cJSON_IsArray(value) ? cJSON_GetArraySize(value) : 0, i = 0;
-    const cJSON *argument;
+    const cJSON *argument = NULL;
 
     if (count < 1 || count > ARGUMENTS_MAX)
         return false;
@@ -226,7 +226,7 @@ static int check_whole(struct notify_target *target, const char *path, struct fl
 /* cJSON's copies of it hold the secret too. */
 static void wipe_and_delete(cJSON *json)
 {
-    cJSON *at, *inner;
+    cJSON *at = NULL, *inner = NULL;
 
     cJSON_ArrayForEach(at, json)
     {
