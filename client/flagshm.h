@@ -429,6 +429,7 @@ enum flagshm_counter {
     FLAGSHM_N_RETRY,
     FLAGSHM_N_SUPPORT_CONTACT,
     FLAGSHM_N_LOST,        /* by the server: started, and not finished for so long that it counts as lost */
+    FLAGSHM_N_MISBOOKED,   /* an arm that its bucket does not allow: counted here, and nowhere else */
     FLAGSHM_N_CUSTOM = 32, /* ... 39 */
     FLAGSHM_COUNTERS = 40
 };

@@ -56,7 +56,8 @@ struct flagshm_flag {
      * it. NULL: broken, or several variants, which nobody guards. guards->count is 0 where "guardrails": [] refuses. */
     const struct flagshm_plan *plan;
     const struct flagshm_guards *guards;
-    bool on_stale_control;    /* "on_stale": "control", or its default for a guarded rollout below 100 % */
+    bool has_on_stale; /* the file says what a silent server means; else it hangs on how the flag is served */
+    bool on_stale_control;    /* "on_stale": "control" */
     struct flagshm_arm *arms; /* arm_count of them; [0] is control; NULL where the entry is broken */
     uint32_t arm_count;
     struct flagshm_force *force;

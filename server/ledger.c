@@ -159,9 +159,10 @@ static void tell_slot_fault(struct flagshm_ledger *ledger, const struct flagshm_
     ledger->slot_fault = *error;
 }
 
-static void book(void *context, struct flagshm_flag_entry *record, const struct flagshm_flag *flag,
+static void book(void *context, struct flagshm_flag_entry *record, const struct flagshm_table_entry *entry,
                  uint64_t key)
 {
+    const struct flagshm_flag *flag = entry->flag;
     struct flagshm_ledger *ledger = context;
     struct flagshm_error error = {{0}};
     uint64_t guards = guards_hash(flag, record);

@@ -29,7 +29,8 @@ static int build(struct flagshm_publisher *p, const struct flagshm_flagfile *set
     for (i = 0; i < count; i++)
         if (!set->entries[i].broken)
             entries[used++] = (struct flagshm_table_entry){
-                &set->entries[i].flag, flagshm_kills_has(&p->kills, set->entries[i].flag.name)};
+                .flag = &set->entries[i].flag,
+                .is_killed = flagshm_kills_has(&p->kills, set->entries[i].flag.name)};
     booking = flagshm_ledger_begin(&p->ledger, flagshm_mono_ns(), flagshm_realtime_ns());
     error = flagshm_table_build_booked(table, entries, used,
                                        p->segment.header != NULL ? &p->segment.geometry : NULL, &booking);

@@ -130,7 +130,7 @@ struct flagshm_rollout { /* all zeros: a flag that was never seen */
     uint32_t before_mpct;     /* the share before the latch */
     bool is_seen, is_present, is_planned, is_killed, is_paused, is_probing, is_drilling, is_shadow_ended;
     bool has_traffic, has_outcome; /* in this evidence */
-    uint64_t variant_fingerprint, control_fingerprint, plan_hash, guards_hash;
+    uint64_t variant_fingerprint, control_fingerprint, plan_hash, guards_hash, form_hash;
     uint64_t latched[FLAGSHM_LATCHES_MAX]; /* values that were rolled back, the newest last */
     uint32_t latched_count;
     uint32_t attempt, evidence; /* numbers: of this value's try; of the evidence in it */
@@ -159,6 +159,8 @@ struct flagshm_rollout_file {
     uint64_t variant_fingerprint, control_fingerprint;
     const struct flagshm_plan *plan;     /* step_count 0: none */
     const struct flagshm_guards *guards; /* count 0: refused */
+    /* Of what else counts depend on: salt, names and weights of the arms, force list, how long a call may take. */
+    uint64_t form_hash;
 };
 
 struct flagshm_flag;

@@ -458,8 +458,7 @@ static void book(const struct builder *b, const struct flagshm_table_entry *entr
 
             if ((r->switches & FLAGSHM_SWITCH_HASH) != 0 && (r->switches & FLAGSHM_SWITCH_OFF) == 0 &&
                 is_guarded == (pass == 0))
-                booking->book(booking->context, r, entries[i].flag,
-                              flagshm_table_form_key(b->heap, b->used, r));
+                booking->book(booking->context, r, &entries[i], flagshm_table_form_key(b->heap, b->used, r));
         }
 }
 

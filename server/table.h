@@ -13,10 +13,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct flagshm_rollout;
+
 /* One flag with what the server adds to the file's word. */
 struct flagshm_table_entry {
     const struct flagshm_flag *flag;
     bool is_killed;
+    const struct flagshm_rollout *rollout; /* NULL: the file's share is served, 0 where it has a plan */
+    /* What its slot is judged by. NULL: where it has one, outcomes are booked, and nobody judges them. */
+    const struct flagshm_guards *guards;
+    uint64_t wash_in_ns; /* of a slot that is taken now; read where guards is not NULL */
 };
 
 /* Where things stand in a segment; chosen once for its life. */
@@ -35,7 +41,7 @@ struct flagshm_table {
         content_hash; /* of records and heap, but the records' changed_version; any geometry has the same */
 };
 
-/* The share that is served now, in mpct: 0 where killed, disabled, or planned (plans are not walked yet). */
+/* The share that is served now, in mpct: 0 where killed or disabled, and never above the file's number. */
 uint32_t flagshm_table_share_mpct(const struct flagshm_table_entry *entry);
 
 /* Compiles `count` entries with unique names. `within`: the geometry of the segment that is in use, or NULL. Where the
@@ -46,13 +52,15 @@ uint32_t flagshm_table_share_mpct(const struct flagshm_table_entry *entry);
 int flagshm_table_build(struct flagshm_table *table, const struct flagshm_table_entry *entries, size_t count,
                         const struct flagshm_geometry *within);
 
-/* Gives a record whose decisions are booked its slot and slot_generation. `key` stands for all that its outcomes depend on. */
+/* Gives a record whose decisions are booked its slot and slot_generation. `key` stands for all of the record that its outcomes
+ * depend on; what they are judged by is the entry's. */
 struct flagshm_table_booking {
     void *context;
-    void (*book)(void *context, struct flagshm_flag_entry *record, const struct flagshm_flag *flag,
+    void (*book)(void *context, struct flagshm_flag_entry *record, const struct flagshm_table_entry *entry,
                  uint64_t key);
 };
-/* flagshm_table_build that asks for the slots of flags that hash and are not off: first those with guardrails. */
+/* flagshm_table_build that asks for the slots of flags that split their users, or are watched at 100 %: first those that are guarded. A
+ * flag at 100 % that gets none is as one that nobody watches: it does not hash. */
 int flagshm_table_build_booked(struct flagshm_table *table, const struct flagshm_table_entry *entries,
                                size_t count, const struct flagshm_geometry *within,
                                const struct flagshm_table_booking *booking);

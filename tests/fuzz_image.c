@@ -63,7 +63,7 @@ static void prepare(void)
     (void)snprintf(text, sizeof text, FLAGS, prompt);
     assert(flagshm_flagfile_parse(&file, text, strlen(text), NULL, &diags) == 0 && diags.errors == 0);
     for (i = 0; i < file.count; i++)
-        entries[i] = (struct flagshm_table_entry){&file.entries[i].flag, false};
+        entries[i] = (struct flagshm_table_entry){.flag = &file.entries[i].flag};
     assert(flagshm_table_build(&table, entries, file.count, NULL) == 0);
     good = image_make(&table, 7, &image_bytes);
     image = malloc(image_bytes);

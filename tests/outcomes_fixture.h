@@ -81,11 +81,11 @@ __attribute__((unused)) static void outcomes_end(struct outcomes_world *w)
 static struct flagshm_table_booking outcomes_booking_;
 static uint32_t outcomes_shadow_mpct_;
 
-static void outcomes_book_(void *context, struct flagshm_flag_entry *record, const struct flagshm_flag *flag,
-                           uint64_t key)
+static void outcomes_book_(void *context, struct flagshm_flag_entry *record,
+                           const struct flagshm_table_entry *entry, uint64_t key)
 {
     record->shadow_mpct = outcomes_shadow_mpct_; /* plans are not walked yet: nothing else sets it */
-    outcomes_booking_.book(context, record, flag, key + outcomes_shadow_mpct_);
+    outcomes_booking_.book(context, record, entry, key + outcomes_shadow_mpct_);
 }
 
 /* Compiles the text with slots and publishes it, as the publisher does. 0 or -errno. is_published false: as if publishing had failed. */

@@ -70,7 +70,7 @@ __attribute__((unused)) static struct world *world_make(const char *rollout, con
     struct world *w = calloc(1, sizeof *w);
 
     world_plan(w, rollout, guardrails);
-    w->file = (struct flagshm_rollout_file){"f", true, 100000, 0xb, 0xa, &w->plan, &w->guards};
+    w->file = (struct flagshm_rollout_file){"f", true, 100000, 0xb, 0xa, &w->plan, &w->guards, 0xf};
     flagshm_moment_tick(&w->look.now, 1000 * SECOND, UINT64_C(1700000000) * SECOND);
     w->look.local = (struct flagshm_local_time){true, 0, 600};
     w->has_traffic = w->has_outcomes = true;
