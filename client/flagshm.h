@@ -126,8 +126,9 @@ struct flagshm_decision {
     __attribute__((aligned(8))) char arm_name[32]; /* "control", "variant", or the variant's name */
     char model[128]; /* at most 127 bytes; empty on an error, or where the arm's value names no model */
     char shadow_model[128];
-    char stage[32]; /* static-5pct, shadow-10pct, canary-5pct, ramp-25pct, full, rolled-back, killed, disabled
-                     */
+    /* static-5pct (no plan), off, shadow-10pct, canary-5pct, ramp-25pct, full (100 %, watched), complete, probe-50pct, drill, rolled-back,
+     * killed, disabled */
+    char stage[32];
     char value[256]; /* the arm's value where it has at most 255 bytes, else empty: see flagshm_value */
 };
 
@@ -2666,7 +2667,8 @@ FLAGSHM_COLD_ int flagshm_later_(const struct flagshm_booked_ *b, uint32_t event
 /* Books what happened to a call: FLAGSHM_STARTED before it, FLAGSHM_FINISHED with what became of it (the shares of failures and
  * the like are of finished calls; users, and calls that never end, are counted by STARTED). Later events may be booked with
  * the decision too, as long as its slot stands; flagshm_event does without it. Returns 0, also where the decision has no slot:
- * it was no SPLIT, or nobody watches the flag. Else nothing is booked:
+ * it was no SPLIT, or nobody watches the flag; and where its arm is not the one that its bucket has: then only that is counted. Else
+ * nothing is booked:
  *   -ESTALE  the slot is another flag's by now: the decision's flag, arms, share or salt changed, an hour ago at least; or the
  *            server has lost its memory of outcomes
  *   -EACCES  no permission to write the segment: the process is not in the clients' group
@@ -2687,6 +2689,11 @@ FLAGSHM_API_ int flagshm_record(struct flagshm *fs, const struct flagshm_decisio
 
     if (FLAGSHM_UNLIKELY_(found <= 0))
         return found;
+    if (FLAGSHM_UNLIKELY_((d->arm != 0) !=
+                          (d->bucket < d->rollout_mpct))) { /* the hash or a client is broken */
+        flagshm_add64_(&b.counters[FLAGSHM_N_MISBOOKED], 1);
+        return 0;
+    }
     if (FLAGSHM_UNLIKELY_(event == FLAGSHM_STARTED)) {
         flagshm_add64_(&b.counters[FLAGSHM_N_STARTED], 1);
         flagshm_seen_(&b, FLAGSHM_N_USERS_STARTED);

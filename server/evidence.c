@@ -342,6 +342,7 @@ static void look_at_users(const struct flagshm_evidence_look *look, double q, st
     const struct flagshm_arm_counts *control = &look->counts->arms[0], *variant = &look->counts->arms[1];
     uint64_t a = variant->n[FLAGSHM_N_USERS_STARTED], b = control->n[FLAGSHM_N_USERS_STARTED], calls, started;
 
+    v->misbooked = control->n[FLAGSHM_N_MISBOOKED] + variant->n[FLAGSHM_N_MISBOOKED];
     v->control_users = users_of(control);
     v->control_calls = control->n[FLAGSHM_N_FINISHED];
     if (look->is_shadow) {

@@ -49,6 +49,7 @@ static const struct {
     {"lost", FLAGSHM_N_LOST},
     {"retries", FLAGSHM_N_RETRIES},
     {"fallback", FLAGSHM_N_FALLBACK},
+    {"misbooked", FLAGSHM_N_MISBOOKED},
     {"json_checked", FLAGSHM_N_JSON_CHECKED},
     {"json_invalid", FLAGSHM_N_JSON_INVALID},
     {"schema_checked", FLAGSHM_N_SCHEMA_CHECKED},

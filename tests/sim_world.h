@@ -276,6 +276,7 @@ static struct flagshm_decision sim_decision(const struct sim *s, uint32_t genera
     d.id_hash = id_hash;
     d.reason = FLAGSHM_SPLIT;
     d.rollout_mpct = (uint32_t)(s->look.q * 100000 + 0.5);
+    d.bucket = arm != 0 ? 0 : d.rollout_mpct;
     d.shadow = false;
     return d;
 }

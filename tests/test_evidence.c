@@ -406,6 +406,19 @@ Test(evidence, shadow_pairs_are_judged_at_even_odds)
 
 /* ---- users ---- */
 
+Test(evidence, outcomes_of_an_arm_that_its_bucket_does_not_allow_are_told)
+{
+    watch_errors();
+    judge();
+    cr_expect_eq(verdict.misbooked, 0);
+    counts.arms[0].n[N(MISBOOKED)] = 3;
+    counts.arms[1].n[N(MISBOOKED)] = 4;
+    judge();
+    cr_expect_eq(verdict.misbooked, 7);
+    cr_expect_not_null(strstr(text, "7 outcomes are booked for an arm that their bucket does not allow"),
+                       "%s", text);
+}
+
 Test(evidence, users_who_do_not_split_as_they_must_are_seen_at_started_only)
 {
     watch_errors();

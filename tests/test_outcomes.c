@@ -274,6 +274,53 @@ Test(outcomes, each_field_lands_where_it_should_and_nowhere_else)
     }
 }
 
+Test(outcomes, an_arm_that_its_bucket_does_not_allow_is_counted_apart)
+{
+    static const struct {
+        uint32_t arm, bucket, rollout_mpct;
+        bool is_allowed;
+    } cases[] = {
+        {1, 0, 5000, true},
+        {1, 4999, 5000, true},
+        {1, 5000, 5000, false},
+        {1, 99999, 5000, false},
+        {0, 5000, 5000, true},
+        {0, 99999, 5000, true},
+        {0, 4999, 5000, false},
+        {0, 0, 1, false},
+        {1, 99999, 100000, true},
+        {0, 99999, 100000, false},
+        {0, 0, 0, true},
+        {1, 0, 0, false},
+        {1, FLAGSHM_NO_BUCKET, 100000, false},
+    };
+    static const struct expected misbooked = {.counters = {{N(MISBOOKED), 1}}};
+    static const struct flagshm_outcome events[] = {
+        {.http_status = 500}, {.event = FLAGSHM_STARTED}, {.event = FLAGSHM_THUMBS_DOWN}};
+    size_t i, j;
+
+    for (i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        for (j = 0; j < 3; j++) {
+            uint64_t dirty[FLAGSHM_SLOTS / 64];
+            struct flagshm_slot_counts counts;
+            char what[80];
+
+            prepare();
+            (void)flagshm_outcomes_take(&w.ledger.file, dirty);
+            d.arm = cases[i].arm;
+            d.bucket = cases[i].bucket;
+            d.rollout_mpct = cases[i].rollout_mpct;
+            cr_assert_eq(flagshm_record(&w.fs, &d, &events[j]), 0);
+            (void)snprintf(what, sizeof what, "case %zu, event %zu", i, j);
+            cr_assert(outcomes_read(&w, "f", &counts));
+            cr_assert_eq(counts.arms[d.arm].n[N(MISBOOKED)], !cases[i].is_allowed, "%s", what);
+            cr_assert_eq(flagshm_outcomes_take(&w.ledger.file, dirty), cases[i].is_allowed && j != 1,
+                         "nothing is to be judged: %s", what);
+            if (!cases[i].is_allowed)
+                expect(&misbooked, d.arm, what);
+        }
+}
+
 Test(outcomes, a_user_is_counted_once_however_often_it_calls)
 {
     struct flagshm_outcome o = {.event = FLAGSHM_STARTED};

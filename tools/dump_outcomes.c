@@ -28,6 +28,7 @@ static const struct {
     {FLAGSHM_N_CANCELLED, "cancelled"},
     {FLAGSHM_N_RETRIES, "retries"},
     {FLAGSHM_N_FALLBACK, "fallback"},
+    {FLAGSHM_N_MISBOOKED, "misbooked"},
     {FLAGSHM_N_JSON_CHECKED, "json_checked"},
     {FLAGSHM_N_JSON_INVALID, "json_invalid"},
     {FLAGSHM_N_SCHEMA_CHECKED, "schema_checked"},

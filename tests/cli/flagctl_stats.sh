@@ -34,6 +34,7 @@ run 0 "$flagctl" stats split -o json
 expect "$control $variant 1000 993 7 20 993 993000 198600" "$(field '.flags[0].arms as $a | [$a[0].started, $a[1].started] + ([["started","finished",
     "in_flight", "failed", "retries", "input_tokens", "output_tokens"][] as $k | $a | map(.[$k]) | add]) | map(tostring) | join(" ")')"
 expect "973 0" "$(field '.flags[0].arms | "\(map(.json_checked) | add) \(map(.json_invalid) | add)"')"
+expect 0 "$(field '.flags[0].arms | map(.misbooked) | add')"
 expect "0.0625 true 2 0" "$(field '"\(.quantile_error) \(.recording) \(.slots_used) \(.slots_refused)"')"
 expect "haiku sonnet null null" "$(field '.flags[0] | "\(.arms[0].model) \(.arms[1].model) \(.shadow) \(.why)"')"
 expect true "$(field '.flags[0].arms | map(.latency_ms.p50, .latency_ms.p99 | . >= 800 * 0.9375 and . <= 800 * 1.0625) | all')"
@@ -340,6 +341,7 @@ expect_match "no signals: no guardrail watches" "$output"
 run 0 "$flagctl" dump --outcomes split -o json
 number=$(field .slot.number)
 expect "split 2 control 1000" "$(field '"\(.slot.flag) \(.slot.arm_count) \(.arms[0].arm) \(.arms | map(.json_checked) | add)"')"
+expect 0 "$(field '.arms | map(.misbooked) | add')"
 run 0 "$flagctl" dump --outcomes "$number" -o json
 expect split "$(field .slot.flag)"
 run 1 "$flagctl" dump --outcomes full
