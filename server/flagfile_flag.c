@@ -213,7 +213,8 @@ static void judge(struct flagshm_reader *r, struct flagshm_spot value, struct re
     if (flag->has_rollout && flag->arm_count > 2)
         flagshm_reader_key_error(r, reading->variants, "a guarded rollout has exactly one variant, got %u",
                                  flag->arm_count - 1);
-    flag->on_stale_control = reading->on_stale.node ? reading->is_on_stale_control : flag->has_rollout;
+    flag->has_on_stale = reading->on_stale.node != NULL;
+    flag->on_stale_control = reading->is_on_stale_control;
     flag->enabled = !entry->says_disabled;
     flag->rollout_mpct = entry->says_rollout ? entry->says_rollout_mpct
                          : flag->has_rollout ? FLAGSHM_MPCT_FULL
@@ -312,9 +313,5 @@ void flagshm_reader_flag(struct flagshm_reader *r, struct flagshm_spot value,
         flagshm_reader_give_plan(r, reading.rollout_text, flag);
         flag->guards = reading.guards ? reading.guards : plain_guards(r);
     }
-    entry->is_warned = r->diags->warnings != warnings || flag->has_rollout;
-    if (flag->has_rollout)
-        flagshm_reader_key_warning(
-            r, reading.rollout,
-            "rollout plans are checked but not yet walked by this release: the flag serves 0 %%");
+    entry->is_warned = r->diags->warnings != warnings;
 }

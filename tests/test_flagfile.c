@@ -229,7 +229,7 @@ Test(flagfile, the_seed_form_is_enough)
     cr_assert_str_eq(flag->salt, flag->name);
     cr_assert_eq(flag->identity, FLAGSHM_IDENTITY_USER);
     cr_assert(flag->enabled);
-    cr_assert_not(flag->has_rollout || flag->has_guardrails || flag->on_stale_control);
+    cr_assert_not(flag->has_rollout || flag->has_guardrails || flag->has_on_stale || flag->on_stale_control);
     cr_assert_null(flag->description);
     cr_assert_null(flag->created);
     cr_assert_eq(flag->force_count, 0);
@@ -262,7 +262,7 @@ Test(flagfile, every_key_arrives)
     cr_assert_str_eq(flag->salt, "sum2");
     cr_assert_eq(flag->salt_bytes, 4);
     cr_assert(flag->enabled);
-    cr_assert(flag->on_stale_control);
+    cr_assert(flag->has_on_stale && flag->on_stale_control);
     cr_assert_eq(flag->rollout_mpct, 12125);
     cr_assert_str_eq(flag->arms[1].model, "claude-sonnet-4-5");
     cr_assert_str_eq(
@@ -346,13 +346,13 @@ Test(flagfile, defaults_of_a_flag_depend_on_its_plan)
     cr_assert_eq(sound(&f, "plain")->rollout_mpct, 0);
     cr_assert_eq(sound(&f, "planned")->rollout_mpct, FLAGSHM_MPCT_FULL);
     cr_assert(sound(&f, "planned")->has_rollout);
-    cr_assert(sound(&f, "planned")->on_stale_control);
+    cr_assert_not(sound(&f, "planned")->has_on_stale, "it hangs on how it is served");
     cr_assert_eq(sound(&f, "capped")->rollout_mpct, 25000);
-    cr_assert_not(sound(&f, "capped")->on_stale_control);
+    cr_assert(sound(&f, "capped")->has_on_stale && !sound(&f, "capped")->on_stale_control);
     cr_assert(sound(&f, "guarded")->has_guardrails);
     cr_assert_not(sound(&f, "guarded")->has_rollout);
     cr_assert_not(sound(&f, "refused")->has_guardrails);
-    cr_assert_eq(f.diags.warnings, 2, "a plan is not walked yet, and that is said");
+    cr_assert_eq(f.diags.warnings, 0);
     cr_assert_eq(f.diags.errors, 0);
     fixture_free(&f);
 }
