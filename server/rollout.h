@@ -95,6 +95,7 @@ enum flagshm_cause {
     FLAGSHM_CAUSE_PLAN_NEW,
     FLAGSHM_CAUSE_PLAN_EDITED,
     FLAGSHM_CAUSE_PLAN_GONE,
+    FLAGSHM_CAUSE_FORM_EDITED,
     FLAGSHM_CAUSE_CAP,
     /* persons */
     FLAGSHM_CAUSE_KILLED,
@@ -287,6 +288,8 @@ bool flagshm_rollout_is_undrilled(const struct flagshm_rollout *s, const struct 
 /* "shadow-10pct", "canary-5pct" (up to 10 %), "ramp-25pct", "full", "complete", "rolled-back", "killed", "off", "static-5pct", "probe-50pct",
  * "drill": the stage of the record, with zeros behind it. */
 void flagshm_rollout_stage_word(const struct flagshm_rollout *s, char word[24]);
+/* "static-5pct" of "static" and 5 %, with zeros behind it. Without printf: a table has one for each flag. */
+void flagshm_stage_share_word(const char *kind, uint32_t mpct, char word[24]);
 enum flagshm_stage flagshm_stage_from_word(const char *word, bool *is_probe, bool *is_drill);
 const char *flagshm_stage_name(enum flagshm_stage stage);
 const char *flagshm_wait_name(enum flagshm_wait wait);

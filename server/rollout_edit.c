@@ -54,6 +54,7 @@ static void take_first(struct editing *e, const struct flagshm_moment *now)
     s->cap_mpct = e->file->cap_mpct;
     s->plan_hash = flagshm_plan_hash(e->file->plan);
     s->guards_hash = flagshm_guards_hash(e->file->guards);
+    s->form_hash = e->file->form_hash;
     s->seen_wall_ns = s->entered_wall_ns = now->wall_ns;
     flagshm_rollout_new_attempt(s, s->is_planned);
     found(e, FLAGSHM_CAUSE_FLAG_NEW,
@@ -163,6 +164,9 @@ static void take_plan(struct editing *e)
     struct flagshm_rollout *s = e->s;
     uint64_t plan_hash = flagshm_plan_hash(e->file->plan), guards_hash = flagshm_guards_hash(e->file->guards);
     bool is_planned = flagshm_is_planned(e->file);
+    /* what was counted so far means something else: its slot goes, and its evidence with it */
+    bool is_anew = flagshm_rollout_is_guarded(s, e->file) &&
+                   (guards_hash != s->guards_hash || e->file->form_hash != s->form_hash);
 
     if (is_planned && !s->is_planned) {
         take_new_plan(e);
@@ -170,12 +174,20 @@ static void take_plan(struct editing *e)
         drop_plan(e);
     } else if (plan_hash != s->plan_hash && is_planned) {
         fit_plan(s, e->file->plan);
-        found(e, FLAGSHM_CAUSE_PLAN_EDITED, "the plan was edited");
-    } else if (guards_hash != s->guards_hash && (is_planned || s->latched_count > 0)) {
-        found(e, FLAGSHM_CAUSE_PLAN_EDITED, "the guardrails were edited");
+        found(e, FLAGSHM_CAUSE_PLAN_EDITED,
+              is_anew ? "the plan was edited: this stage's evidence begins anew" : "the plan was edited");
+    } else if (guards_hash != s->guards_hash && (is_planned || is_anew || s->latched_count > 0)) {
+        found(e, FLAGSHM_CAUSE_PLAN_EDITED,
+              is_anew ? "the guardrails were edited: this stage's evidence begins anew"
+                      : "the guardrails were edited");
+    } else if (is_anew) {
+        found(e, FLAGSHM_CAUSE_FORM_EDITED,
+              "what its counts depend on was edited (salt, force list or the arms' names): this stage's "
+              "evidence begins anew");
     }
     s->plan_hash = plan_hash;
     s->guards_hash = guards_hash;
+    s->form_hash = e->file->form_hash;
 }
 
 /* What is complete is not watched, so a complete flag that a person lowers is complete no more. */
@@ -215,6 +227,22 @@ static void take_file(struct editing *e, const struct flagshm_moment *now)
     take_cap(e);
 }
 
+/* Who is forced is no evidence; in whatever order they stand. Ids are personal data: only a hash is kept. */
+static uint64_t form_hash(const struct flagshm_flag *flag)
+{
+    uint64_t forced = flag->force_count, hash = flagshm_hash64_(flag->salt, flag->salt_bytes, 0);
+    uint32_t i;
+
+    for (i = 0; i < flag->force_count; i++)
+        forced += flagshm_hash64_(flag->force[i].id, flag->force[i].id_bytes, flag->force[i].arm + 1);
+    for (i = 0; i < flag->arm_count; i++) {
+        hash = flagshm_hash64_(flag->arms[i].name, strlen(flag->arms[i].name), hash);
+        hash = flagshm_hash64_(&flag->arms[i].weight, sizeof flag->arms[i].weight, hash);
+    }
+    hash = flagshm_hash64_(&flag->plan->overdue_ns, sizeof flag->plan->overdue_ns, hash);
+    return flagshm_hash64_(&forced, sizeof forced, hash);
+}
+
 bool flagshm_rollout_file_of(const struct flagshm_flag *flag, struct flagshm_rollout_file *file)
 {
     memset(file, 0, sizeof *file);
@@ -228,6 +256,7 @@ bool flagshm_rollout_file_of(const struct flagshm_flag *flag, struct flagshm_rol
         .control_fingerprint = flag->arms[0].fingerprint,
         .plan = flag->plan,
         .guards = flag->guards,
+        .form_hash = form_hash(flag),
     };
     return true;
 }

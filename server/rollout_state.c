@@ -303,6 +303,13 @@ static size_t write_head(const struct flagshm_change *change, const struct flags
     return used < 0 ? 0 : (size_t)used < room ? (size_t)used : room - 1;
 }
 
+/* Does a slot's evidence bear on what comes next? */
+static bool is_counting(const struct flagshm_rollout *s)
+{
+    return s->stage == FLAGSHM_STAGE_SHADOW || s->stage == FLAGSHM_STAGE_STEP ||
+           s->stage == FLAGSHM_STAGE_FULL;
+}
+
 static void keep_books(const struct flagshm_change *change, const struct flagshm_transition *t)
 {
     struct flagshm_rollout *s = change->s;
@@ -310,7 +317,11 @@ static void keep_books(const struct flagshm_change *change, const struct flagshm
     bool has_moved = t->from_mpct != t->to_mpct || t->from_shadow_mpct != t->to_shadow_mpct;
     bool is_drill = change->cause == FLAGSHM_CAUSE_DRILL || change->cause == FLAGSHM_CAUSE_DRILL_ENDED;
 
-    if (has_moved || before->attempt != s->attempt || before->control_fingerprint != s->control_fingerprint)
+    bool is_other_form =
+        before->is_seen && (before->guards_hash != s->guards_hash || before->form_hash != s->form_hash);
+
+    if (has_moved || before->attempt != s->attempt || before->control_fingerprint != s->control_fingerprint ||
+        (is_other_form && is_counting(s)))
         flagshm_rollout_new_evidence(s, is_drill);
     if (has_moved || before->stage != s->stage)
         s->entered_wall_ns = change->now->wall_ns;

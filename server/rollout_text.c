@@ -80,6 +80,7 @@ static const struct member state_members[] = {
     U64(flagshm_rollout, control_fingerprint),
     U64(flagshm_rollout, plan_hash),
     U64(flagshm_rollout, guards_hash),
+    U64(flagshm_rollout, form_hash),
     U64S(flagshm_rollout, latched),
     ONE(flagshm_rollout, latched_count, TYPE_U32, FLAGSHM_LATCHES_MAX),
     U32(flagshm_rollout, attempt),

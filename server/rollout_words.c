@@ -3,6 +3,7 @@
 #include "server/flagfile.h"
 #include "server/rollout_internal.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -68,6 +69,7 @@ static const struct {
     [FLAGSHM_CAUSE_PLAN_NEW] = {"plan_new", "edited", true},
     [FLAGSHM_CAUSE_PLAN_EDITED] = {"plan_edited", "edited", false},
     [FLAGSHM_CAUSE_PLAN_GONE] = {"plan_gone", "edited", true},
+    [FLAGSHM_CAUSE_FORM_EDITED] = {"form_edited", "edited", false},
     [FLAGSHM_CAUSE_CAP] = {"cap", "edited", false},
     [FLAGSHM_CAUSE_KILLED] = {"kill", "killed", true},
     [FLAGSHM_CAUSE_UNKILLED] = {"unkill", "unkilled", true},
@@ -154,11 +156,17 @@ void flagshm_guard_words(const struct flagshm_verdict *verdict, const struct fla
 
 /* ---- the stage of a record ---- */
 
-static void share_stage(char word[24], const char *what, uint32_t mpct)
+void flagshm_stage_share_word(const char *kind, uint32_t mpct, char word[24])
 {
     char share[16];
+    size_t kind_bytes = strlen(kind), bytes = strlen(flagshm_mpct_to_text(mpct, share));
 
-    snprintf(word, 24, "%s-%spct", what, flagshm_mpct_to_text(mpct, share));
+    assert(kind_bytes < sizeof "shadow" && bytes < sizeof "99.999");
+    memset(word, 0, 24);
+    memcpy(word, kind, kind_bytes);
+    word[kind_bytes] = '-';
+    memcpy(word + kind_bytes + 1, share, bytes);
+    memcpy(word + kind_bytes + 1 + bytes, "pct", 3);
 }
 
 void flagshm_rollout_stage_word(const struct flagshm_rollout *s, char word[24])
@@ -182,13 +190,13 @@ void flagshm_rollout_stage_word(const struct flagshm_rollout *s, char word[24])
     if (fixed)
         memcpy(word, fixed, strlen(fixed));
     else if (s->stage == FLAGSHM_STAGE_SHADOW)
-        share_stage(word, "shadow", flagshm_rollout_shadow(s));
+        flagshm_stage_share_word("shadow", flagshm_rollout_shadow(s), word);
     else if (!s->is_planned)
-        share_stage(word, "static", share);
+        flagshm_stage_share_word("static", share, word);
     else if (s->is_probing)
-        share_stage(word, "probe", share);
+        flagshm_stage_share_word("probe", share, word);
     else
-        share_stage(word, share <= FLAGSHM_CANARY_MPCT ? "canary" : "ramp", share);
+        flagshm_stage_share_word(share <= FLAGSHM_CANARY_MPCT ? "canary" : "ramp", share, word);
 }
 
 enum flagshm_stage flagshm_stage_from_word(const char *word, bool *is_probe, bool *is_drill)

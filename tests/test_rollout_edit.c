@@ -174,14 +174,90 @@ Test(rollout_edit, without_its_plan_a_flag_serves_the_files_share)
 Test(rollout_edit, thresholds_change_no_share_and_no_latch)
 {
     struct world *w = at(25000);
-    uint64_t held = w->s.hold_ns;
 
     world_plan(w, PLAN, "[{\"kind\": \"error_rate\", \"rollback\": {\"ratio\": 5}}]");
     cr_assert(world_edit(w));
     cr_assert_eq(w->changed.cause, FLAGSHM_CAUSE_PLAN_EDITED);
     cr_assert_eq(flagshm_rollout_share(&w->s), 25000);
-    cr_assert_eq(w->s.hold_ns, held);
     cr_assert_not(world_edit(w));
+    free(w);
+}
+
+Test(rollout_edit, counts_of_another_meaning_are_other_evidence)
+{
+    static const uint32_t shares[] = {1000, 25000, 100000};
+    struct world *w;
+    uint32_t evidence;
+    size_t i;
+
+    for (i = 0; i < 6; i++) {
+        w = at(shares[i / 2]);
+        world_pass(w, 30 * MINUTE);
+        evidence = w->s.evidence;
+        if (i % 2 == 0)
+            w->file.form_hash++;
+        else
+            world_plan(w, PLAN, "[{\"kind\": \"error_rate\", \"rollback\": {\"ratio\": 5}}]");
+        cr_assert(world_edit(w), "it is journalled: a number must not be spent twice");
+        cr_assert_eq(w->changed.cause, i % 2 == 0 ? FLAGSHM_CAUSE_FORM_EDITED : FLAGSHM_CAUSE_PLAN_EDITED);
+        cr_assert_not_null(strstr(w->changed.sentence, "evidence begins anew"), "%s", w->changed.sentence);
+        cr_assert_eq(w->s.evidence, evidence + 1);
+        cr_assert_eq(w->s.hold_ns, 0);
+        cr_assert_eq(flagshm_rollout_share(&w->s), shares[i / 2]);
+        cr_assert_not(world_edit(w), "once");
+        free(w);
+    }
+
+    w = world_make("", "\"default\""); /* without a plan it is judged too */
+    w->file.cap_mpct = 5000;
+    cr_assert(world_edit(w));
+    evidence = w->s.evidence;
+    w->file.form_hash++;
+    cr_assert(world_edit(w));
+    cr_assert_eq(w->s.evidence, evidence + 1);
+    world_plan(w, "", "[]");
+    cr_assert_not(world_edit(w), "nobody judges it any more");
+    w->file.form_hash++;
+    cr_assert_not(world_edit(w));
+    world_plan(w, "", "\"default\"");
+    cr_assert(world_edit(w));
+    cr_assert_eq(w->s.evidence, evidence + 2);
+    free(w);
+}
+
+Test(rollout_edit, where_nothing_is_counted_no_evidence_begins)
+{
+    struct world *w = at(100000);
+    struct flagshm_rollout_served served;
+    uint32_t evidence;
+
+    world_pass(w, 3 * HOUR);
+    cr_assert_eq(flagshm_rollout_stage(&w->s), FLAGSHM_STAGE_COMPLETE);
+    evidence = w->s.evidence;
+    w->file.form_hash++;
+    cr_assert_not(world_edit(w));
+    cr_assert_eq(w->s.evidence, evidence);
+    free(w);
+
+    w = at(25000);
+    world_harm(w, 0);
+    world_tick(w);
+    evidence = w->s.evidence;
+    w->file.form_hash++;
+    cr_assert_not(world_edit(w), "rolled back");
+    cr_assert_eq(w->s.evidence, evidence);
+    free(w);
+
+    w = at(25000); /* edited while no server ran: it is as if nothing had been kept */
+    evidence = w->s.evidence;
+    served = (struct flagshm_rollout_served){.fingerprint = w->s.variant_fingerprint,
+                                             .share_mpct = 25000,
+                                             .stage = FLAGSHM_STAGE_STEP,
+                                             .is_slot_kept = true};
+    w->file.form_hash++;
+    cr_assert(world_restart(w, MINUTE, &served, false));
+    cr_assert_eq(w->s.evidence, evidence + 1);
+    cr_assert_eq(flagshm_rollout_share(&w->s), 25000);
     free(w);
 }
 
@@ -350,6 +426,49 @@ Test(rollout_edit, a_flag_of_a_file_is_what_the_rollout_sees)
         cr_assert_eq(file.plan->step_count, i == 1 ? 7 : 0);
     }
     fixture_free(&f);
+}
+
+static uint64_t form_hash_of(const char *members)
+{
+    struct flagshm_rollout_file file;
+    struct fixture f;
+    char text[400];
+
+    snprintf(text, sizeof text, "{\"flags\": {\"f\": {\"control\": \"a\", %s, \"rollout_pct\": 5}}}",
+             members);
+    f = fixture_parse(text);
+    cr_assert_eq(f.diags.errors, 0, "%s", text);
+    cr_assert(flagshm_rollout_file_of(&f.file.entries[0].flag, &file));
+    fixture_free(&f);
+    return file.form_hash;
+}
+
+Test(rollout_edit, what_counts_depend_on_is_told_apart)
+{
+#define B   "\"variant\": \"b\""
+#define TWO ", \"force\": {\"control\": [\"x\"], \"variant\": [\"y\"]}"
+    static const char *const others[] = {
+        B,
+        B ", \"salt\": \"s\"",
+        B TWO,
+        B ", \"force\": {\"variant\": [\"x\", \"y\"]}",
+        B ", \"force\": {\"control\": [\"x\"]}",
+        "\"variants\": {\"b\": {\"value\": \"b\"}}",
+        "\"variants\": {\"b\": {\"value\": \"b\", \"weight\": 2}}",
+        B ", \"rollout\": {\"plan\": \"b2b\", \"overdue\": \"90s\"}",
+    };
+    size_t count = sizeof others / sizeof others[0], i, j;
+
+    for (i = 0; i < count; i++)
+        for (j = 0; j < i; j++)
+            cr_assert_neq(form_hash_of(others[i]), form_hash_of(others[j]), "%s", others[i]);
+    cr_assert_eq(form_hash_of(B ", \"force\": {\"variant\": [\"y\", \"x\"]}"),
+                 form_hash_of(B ", \"force\": {\"variant\": [\"x\", \"y\"]}"), "in whatever order");
+    cr_assert_eq(form_hash_of("\"variant\": \"c\""), form_hash_of(B), "values have their own way");
+    cr_assert_eq(form_hash_of(B ", \"rollout\": {\"plan\": \"b2b\"}"), form_hash_of(B), "shares too");
+    cr_assert_eq(form_hash_of(B ", \"description\": \"words\""), form_hash_of(B));
+#undef B
+#undef TWO
 }
 
 /* ---- restarts ---- */

@@ -123,7 +123,7 @@ static void random_file(struct event *e)
 {
     static const uint32_t caps[] = {0, 1500, 10000, 50000, 100000, 100000, 100000};
 
-    switch (below(7)) {
+    switch (below(8)) {
     case 0:
     case 1:
         e->file.cap_mpct = caps[below(7)];
@@ -141,6 +141,9 @@ static void random_file(struct event *e)
     case 5:
         if (chance(300))
             e->file.control_fingerprint = 0xa0 + below(3);
+        break;
+    case 6:
+        e->file.form_hash = 0xf0 + below(3);
         break;
     default:
         e->file.is_present = chance(800);
@@ -347,6 +350,20 @@ static void check_rise(const struct flagshm_rollout *before, const struct flagsh
     }
 }
 
+/* Counts of one meaning are never taken for those of another. */
+static void check_evidence(const struct flagshm_rollout *before, const struct flagshm_rollout *s,
+                           const struct event *e)
+{
+    bool is_other = before->guards_hash != s->guards_hash || before->form_hash != s->form_hash;
+
+    if (!before->is_seen || !is_other || (e->what != EDIT && e->what != RESTART) ||
+        before->attempt != s->attempt || !flagshm_rollout_is_guarded(s, &e->file))
+        return;
+    cr_assert_eq(s->evidence, before->evidence + 1);
+    if (e->what == EDIT)
+        cr_assert_eq(s->hold_ns, 0);
+}
+
 /* The state through its text, the look through its own: nothing is lost, and the same comes of it. */
 static void check_texts(const struct flagshm_rollout *before, const struct event *e,
                         const struct flagshm_rollout *after, bool has, const struct flagshm_transition *t)
@@ -391,7 +408,7 @@ static void walk(uint64_t number, bool with_texts, struct counts *counts)
     static struct flagshm_transition transitions[EVENTS];
     static bool has[EVENTS];
     struct flagshm_rollout s = {0}, again = {0};
-    struct event first = {.file = {"f", true, 100000, 0xb0, 0xa0, NULL, NULL}};
+    struct event first = {.file = {"f", true, 100000, 0xb0, 0xa0, NULL, NULL, 0xf0}};
     char text[FLAGSHM_STATE_TEXT_MAX], text_again[FLAGSHM_STATE_TEXT_MAX];
     struct flagshm_transition t;
     size_t i;
@@ -411,6 +428,7 @@ static void walk(uint64_t number, bool with_texts, struct counts *counts)
         check_share(&s, &events[i]);
         check_transition(&before, &s, has[i], &transitions[i]);
         check_rise(&before, &s, &events[i], &transitions[i]);
+        check_evidence(&before, &s, &events[i]);
         if (with_texts)
             check_texts(&before, &events[i], &s, has[i], &transitions[i]);
         if (has[i])
