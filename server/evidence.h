@@ -88,7 +88,7 @@ struct flagshm_evidence_look {
 void flagshm_evidence_judge(struct flagshm_evidence *evidence, const struct flagshm_evidence_look *look,
                             struct flagshm_verdict *verdict);
 
-/* Signals that a slot needs for these guardrails, into form->signals, signal_count and overdue_ns: one for an event, two for an amount;
+/* What a slot needs for these guardrails, into form->is_guarded, signals, signal_count and overdue_ns: one signal for an event, two for an amount;
  * timed where they roll back. Always fits: 8 guardrails take 16 signals and 64 tables of cells at most. */
 void flagshm_evidence_form(const struct flagshm_guards *guards, uint64_t overdue_ns,
                            struct flagshm_slot_form *form);

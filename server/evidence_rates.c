@@ -72,6 +72,7 @@ void flagshm_evidence_form(const struct flagshm_guards *guards, uint64_t overdue
 {
     uint32_t i, j;
 
+    form->is_guarded = true;
     form->signal_count = 0;
     form->overdue_ns = 0;
     for (i = 0; i < guards->count && i < FLAGSHM_GUARDRAILS_MAX; i++) {

@@ -2,6 +2,7 @@
 #include "server/ledger.h"
 #include "server/evidence.h"
 #include "server/log.h"
+#include "server/rollout.h"
 #include "server/segment_internal.h"
 
 #include <errno.h>
@@ -107,15 +108,22 @@ static uint32_t first_generation(uint64_t realtime_ns)
 
 /* ---- slots ---- */
 
-/* What the guardrails of a flag stand for, with how long its calls may take; 0: nobody guards it. */
-static uint64_t guards_hash(const struct flagshm_flag *flag, const struct flagshm_flag_entry *r)
+static uint64_t overdue_ns(const struct flagshm_table_entry *entry)
 {
-    uint64_t hash;
+    return entry->flag->plan != NULL ? entry->flag->plan->overdue_ns : 0;
+}
 
-    if ((r->switches & FLAGSHM_SWITCH_GUARDED) == 0 || flag->guards == NULL || flag->guards->count == 0)
+uint64_t flagshm_ledger_guard_key(const struct flagshm_table_entry *entry)
+{
+    const struct flagshm_rollout *rollout = entry->rollout;
+    uint64_t words[3] = {0}, hash;
+
+    if (entry->guards == NULL)
         return 0;
-    hash = flagshm_guards_hash(flag->guards);
-    hash = flagshm_hash64_(&flag->plan->overdue_ns, sizeof flag->plan->overdue_ns, hash);
+    words[0] = flagshm_guards_hash(entry->guards);
+    words[1] = overdue_ns(entry);
+    words[2] = rollout != NULL ? (uint64_t)rollout->attempt << 32 | rollout->evidence : 0;
+    hash = flagshm_hash64_(words, sizeof words, 0);
     return hash != 0 ? hash : 1;
 }
 
@@ -131,15 +139,15 @@ static void fill_entry(struct flagshm_ledger_entry *e, const char *flag, size_t 
     e->form.has_shadow = r->shadow_mpct != 0 && e->form.arm_count < 8;
     e->opened_mono_ns = mono_ns;
     e->opened_realtime_ns = realtime_ns;
+    e->wash_in_ns = FLAGSHM_WASH_IN_NS; /* of one that is adopted: it is not known any more */
 }
 
-/* The counts of a slot that is adopted are nobody's leap, and began when it began. Returns what it was guarded by. */
-static uint64_t look_first(struct flagshm_ledger *ledger, uint32_t slot)
+/* The counts of a slot that is adopted are nobody's leap, and began when it began. */
+static void look_first(struct flagshm_ledger *ledger, uint32_t slot, bool is_guarded)
 {
     struct flagshm_ledger_entry *e = &ledger->entries[slot];
-    uint32_t arm;
-
     struct flagshm_slot_memo memo;
+    uint32_t arm;
 
     for (arm = 0; arm < e->form.arm_count; arm++)
         flagshm_outcomes_read_counters(&ledger->file, slot, arm, e->last[arm]);
@@ -148,8 +156,9 @@ static uint64_t look_first(struct flagshm_ledger *ledger, uint32_t slot)
         e->opened_mono_ns = memo.opened_mono_ns;
         e->opened_realtime_ns = memo.opened_realtime_ns;
     }
-    e->is_open = e->form.signal_count == 0 || flagshm_outcomes_is_open(&ledger->file, slot);
-    return memo.guards_hash;
+    e->form.is_guarded = is_guarded;
+    e->guard_key = is_guarded ? memo.guards_hash : 0;
+    e->is_open = !is_guarded || flagshm_outcomes_is_open(&ledger->file, slot);
 }
 
 static void tell_slot_fault(struct flagshm_ledger *ledger, const struct flagshm_error *error)
@@ -159,42 +168,54 @@ static void tell_slot_fault(struct flagshm_ledger *ledger, const struct flagshm_
     ledger->slot_fault = *error;
 }
 
+/* A slot that was just given, for what is judged in it. */
+static bool prepare(struct flagshm_ledger *ledger, uint32_t slot, const struct flagshm_table_entry *entry,
+                    uint64_t guard_key)
+{
+    const struct flagshm_slot_memo memo = {ledger->now_mono_ns, ledger->now_realtime_ns, guard_key};
+    struct flagshm_ledger_entry *e = &ledger->entries[slot];
+    struct flagshm_error error = {{0}};
+
+    e->guard_key = guard_key;
+    e->is_open = guard_key == 0;
+    if (guard_key != 0)
+        e->wash_in_ns = entry->wash_in_ns;
+    if (flagshm_outcomes_prepare(&ledger->file, slot, ledger->slots.holders[slot].generation, &e->form,
+                                 &error) != 0) {
+        tell_slot_fault(ledger, &error);
+        return false;
+    }
+    flagshm_outcomes_set_memo(&ledger->file, slot, &memo);
+    return true;
+}
+
 static void book(void *context, struct flagshm_flag_entry *record, const struct flagshm_table_entry *entry,
                  uint64_t key)
 {
-    const struct flagshm_flag *flag = entry->flag;
     struct flagshm_ledger *ledger = context;
-    struct flagshm_error error = {{0}};
-    uint64_t guards = guards_hash(flag, record);
-    struct flagshm_ledger_entry *e;
+    uint64_t guard_key = flagshm_ledger_guard_key(entry);
     bool is_new;
     uint32_t slot;
 
     if (ledger->file.segment == NULL)
         return;
-    slot = flagshm_slots_want(&ledger->slots, record->name_hash, key ^ guards, ledger->now_mono_ns, &is_new);
+    slot =
+        flagshm_slots_want(&ledger->slots, record->name_hash, key ^ guard_key, ledger->now_mono_ns, &is_new);
     if (slot == FLAGSHM_NO_SLOT) {
         ledger->compiling_refused++;
-        ledger->compiling_refused_guarded += guards != 0;
+        ledger->compiling_refused_guarded += guard_key != 0;
         return;
     }
-    e = &ledger->entries[slot];
     if (is_new)
-        fill_entry(e, flag->name, flag->name_bytes, record, ledger->now_mono_ns, ledger->now_realtime_ns);
-    if (guards != 0) /* also where it was adopted: the segment may lie about its signals */
-        flagshm_evidence_form(flag->guards, flag->plan->overdue_ns, &e->form);
-    if (is_new) {
-        const struct flagshm_slot_memo memo = {ledger->now_mono_ns, ledger->now_realtime_ns, guards};
-
-        e->is_open = guards == 0;
-        if (flagshm_outcomes_prepare(&ledger->file, slot, ledger->slots.holders[slot].generation, &e->form,
-                                     &error) != 0) {
-            flagshm_slots_take_back(&ledger->slots, slot);
-            ledger->compiling_refused++;
-            tell_slot_fault(ledger, &error);
-            return;
-        }
-        flagshm_outcomes_set_memo(&ledger->file, slot, &memo);
+        fill_entry(&ledger->entries[slot], entry->flag->name, entry->flag->name_bytes, record,
+                   ledger->now_mono_ns, ledger->now_realtime_ns);
+    if (guard_key != 0) /* also where it was adopted: the segment may lie about its signals */
+        flagshm_evidence_form(entry->guards, overdue_ns(entry), &ledger->entries[slot].form);
+    if (is_new && !prepare(ledger, slot, entry, guard_key)) {
+        flagshm_slots_take_back(&ledger->slots, slot);
+        ledger->compiling_refused++;
+        ledger->compiling_refused_guarded += guard_key != 0;
+        return;
     }
     record->slot = slot;
     record->slot_generation = ledger->slots.holders[slot].generation;
@@ -257,7 +278,6 @@ static void adopt_slots(struct flagshm_ledger *ledger, const struct flagshm_segm
     const unsigned char *heap = served.bytes + served.geometry.heap_offset;
     const struct flagshm_flag_entry *records = records_of(&served);
     uint32_t slot, i, most = ledger->slots.generation + GENERATIONS_AHEAD;
-    uint64_t guards;
 
     for (slot = 0; slot < FLAGSHM_SLOTS; slot++) {
         uint32_t generation = flagshm_outcomes_peek(&ledger->file, slot);
@@ -274,11 +294,11 @@ static void adopt_slots(struct flagshm_ledger *ledger, const struct flagshm_segm
             continue;
         fill_entry(&ledger->entries[r->slot], (const char *)heap + r->name_offset, r->name_bytes, r, mono_ns,
                    realtime_ns);
-        guards = look_first(ledger, r->slot);
-        if ((r->switches & FLAGSHM_SWITCH_GUARDED) == 0)
-            guards = 0;
+        look_first(ledger, r->slot, (r->switches & FLAGSHM_SWITCH_GUARDED) != 0);
         flagshm_slots_adopt(&ledger->slots, r->slot, r->name_hash,
-                            flagshm_table_form_key(heap, served.heap_used, r) ^ guards, r->slot_generation);
+                            flagshm_table_form_key(heap, served.heap_used, r) ^
+                                ledger->entries[r->slot].guard_key,
+                            r->slot_generation);
     }
 }
 
@@ -352,16 +372,6 @@ static bool keep_segment(struct flagshm_ledger *ledger, uint64_t mono_ns)
     return make_segment(ledger, 0, mono_ns) || was_there;
 }
 
-static void end_wash_in(struct flagshm_ledger *ledger, uint32_t slot, uint64_t mono_ns)
-{
-    struct flagshm_ledger_entry *e = &ledger->entries[slot];
-
-    if (e->is_open || mono_ns - e->opened_mono_ns < FLAGSHM_WASH_IN_NS)
-        return;
-    flagshm_outcomes_open_slot(&ledger->file, slot);
-    e->is_open = true;
-}
-
 static void look_for_lies(struct flagshm_ledger *ledger, uint32_t slot, uint32_t arm,
                           const uint64_t now[FLAGSHM_COUNTERS])
 {
@@ -410,11 +420,9 @@ bool flagshm_ledger_beat(struct flagshm_ledger *ledger, struct flagshm_segment *
         return is_changed;
     is_changed = is_changed || has_slots_again(ledger, mono_ns);
     for (slot = 0; slot < FLAGSHM_SLOTS; slot++)
-        if (ledger->slots.holders[slot].flag_hash != 0) {
-            end_wash_in(ledger, slot, mono_ns);
+        if (ledger->slots.holders[slot].flag_hash != 0)
             flagshm_outcomes_turn_lost(&ledger->file, slot, &ledger->entries[slot].form, mono_ns,
                                        ledger->window_4h, ledger->window_1h);
-        }
     for (i = 0; i < LOOKS_A_BEAT; i++) {
         slot = ledger->look++ % FLAGSHM_SLOTS;
         if (ledger->slots.holders[slot].flag_hash != 0)
@@ -436,6 +444,7 @@ static void look_at_news(struct flagshm_ledger *ledger)
         if ((dirty[slot / 64] >> (slot % 64) & 1) != 0 && ledger->slots.holders[slot].flag_hash != 0) {
             look_at_slot(ledger, slot);
             ledger->news++;
+            ledger->news_slots[slot / 64] |= UINT64_C(1) << slot % 64;
         }
 }
 
@@ -454,13 +463,6 @@ void flagshm_ledger_rung(struct flagshm_ledger *ledger)
 }
 
 /* ---- reading ---- */
-
-const struct flagshm_ledger_entry *flagshm_ledger_find(const struct flagshm_ledger *ledger,
-                                                       uint64_t flag_hash, uint32_t *slot)
-{
-    *slot = flagshm_slots_find(&ledger->slots, flag_hash);
-    return *slot != FLAGSHM_NO_SLOT ? &ledger->entries[*slot] : NULL;
-}
 
 bool flagshm_ledger_read(struct flagshm_ledger *ledger, uint32_t slot, struct flagshm_slot_counts *counts)
 {

@@ -371,7 +371,7 @@ int flagshm_outcomes_prepare(struct flagshm_outcomes_file *file, uint32_t slot, 
     for (i = 0; i < 4; i++)
         clear_words((unsigned char *)s + ranges[i].from, ranges[i].bytes);
     fill_slot(s, form);
-    store32(&s->is_open, form->signal_count == 0);
+    store32(&s->is_open, !form->is_guarded);
     store32(&s->generation, generation);
     return 0;
 }

@@ -38,6 +38,7 @@ struct flagshm_slot_form {
     uint64_t flag_hash;
     uint32_t arm_count;
     bool has_shadow;
+    bool is_guarded;       /* users count only when flagshm_outcomes_open_slot ends its wash-in */
     uint32_t signal_count; /* at most FLAGSHM_SIGNALS_MAX */
     struct {
         enum flagshm_signal_kind kind;

@@ -101,6 +101,13 @@ bool flagshm_outcomes_read(const struct flagshm_outcomes_file *file, uint32_t sl
     return *file->is_torn_ == 0 && flagshm_outcomes_generation(file, slot) == generation;
 }
 
+uint64_t flagshm_outcomes_threshold(const struct flagshm_outcomes_file *file, uint32_t slot, uint32_t signal)
+{
+    if (file->segment == NULL || signal >= FLAGSHM_SIGNALS_MAX)
+        return UINT64_MAX;
+    return flagshm_load64_(&flagshm_slot_at_(file->segment, slot)->signals[signal].threshold);
+}
+
 bool flagshm_counts_are_tainted(const uint64_t before[FLAGSHM_COUNTERS], const uint64_t now[FLAGSHM_COUNTERS])
 {
     static const uint8_t parts[][2] = {{FLAGSHM_N_FAILED, FLAGSHM_N_FINISHED},

@@ -31,6 +31,9 @@ bool flagshm_outcomes_read(const struct flagshm_outcomes_file *file, uint32_t sl
 void flagshm_outcomes_read_counters(const struct flagshm_outcomes_file *file, uint32_t slot, uint32_t arm,
                                     uint64_t n[FLAGSHM_COUNTERS]);
 
+/* What clients compare an amount with now; UINT64_MAX: nothing is above it. */
+uint64_t flagshm_outcomes_threshold(const struct flagshm_outcomes_file *file, uint32_t slot, uint32_t signal);
+
 /* Has a counter run back since `before`, or grown faster than any host can book? Are there more bad calls than calls? Then
  * somebody lies. */
 bool flagshm_counts_are_tainted(const uint64_t before[FLAGSHM_COUNTERS],

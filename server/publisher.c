@@ -3,6 +3,7 @@
 #include "server/clock.h"
 #include "server/lastgood.h"
 #include "server/log.h"
+#include "server/plan.h"
 #include "server/publisher_internal.h"
 #include "server/table.h"
 
@@ -17,6 +18,16 @@ static int fail(struct flagshm_publisher *p, int code, const char *text)
     return flagshm_error_set(&p->refusal, code, "%s", text);
 }
 
+static struct flagshm_table_entry entry_of(const struct flagshm_publisher *p, const struct flagshm_flag *flag)
+{
+    struct flagshm_table_entry entry = {.flag = flag, .wash_in_ns = FLAGSHM_WASH_IN_NS};
+
+    entry.is_killed = flagshm_kills_has(&p->kills, flag->name);
+    if (flag->has_guardrails && flag->guards != NULL && flag->guards->count > 0)
+        entry.guards = flag->guards;
+    return entry;
+}
+
 static int build(struct flagshm_publisher *p, const struct flagshm_flagfile *set, struct flagshm_table *table)
 {
     size_t count = set != NULL ? set->count : 0, used = 0, i;
@@ -28,9 +39,7 @@ static int build(struct flagshm_publisher *p, const struct flagshm_flagfile *set
         return fail(p, -ENOMEM, "no memory to compile the table; the one before stays");
     for (i = 0; i < count; i++)
         if (!set->entries[i].broken)
-            entries[used++] = (struct flagshm_table_entry){
-                .flag = &set->entries[i].flag,
-                .is_killed = flagshm_kills_has(&p->kills, set->entries[i].flag.name)};
+            entries[used++] = entry_of(p, &set->entries[i].flag);
     booking = flagshm_ledger_begin(&p->ledger, flagshm_mono_ns(), flagshm_realtime_ns());
     error = flagshm_table_build_booked(table, entries, used,
                                        p->segment.header != NULL ? &p->segment.geometry : NULL, &booking);

@@ -220,6 +220,19 @@ static int keep_lock(struct flagshm_publisher *p, struct flagshm_error *error)
     return result;
 }
 
+static void end_wash_ins(struct flagshm_publisher *p, uint64_t mono_ns)
+{
+    uint32_t slot;
+
+    for (slot = 0; slot < FLAGSHM_SLOTS; slot++) {
+        const struct flagshm_ledger_entry *e = &p->ledger.entries[slot];
+
+        if (p->ledger.slots.holders[slot].flag_hash != 0 && !e->is_open &&
+            mono_ns - e->opened_mono_ns >= e->wash_in_ns)
+            flagshm_ledger_open_slot(&p->ledger, slot);
+    }
+}
+
 int flagshm_publisher_beat(struct flagshm_publisher *p, struct flagshm_error *error)
 {
     uint64_t stamp;
@@ -229,6 +242,7 @@ int flagshm_publisher_beat(struct flagshm_publisher *p, struct flagshm_error *er
     keep_table(p);
     if (flagshm_ledger_beat(&p->ledger, &p->segment, flagshm_mono_ns()) && flagshm_publisher_publish(p) != 0)
         flagshm_log(FLAGSHM_LOG_ERROR, "%s", p->refusal.text);
+    end_wash_ins(p, flagshm_mono_ns());
     if (!flagshm_disk_is_idle(p->disk))
         return 0; /* our own words are on their way there */
     if (flagshm_segment_is_all_control(&p->segment) && !p->kills.all) {

@@ -186,7 +186,9 @@ void flagshm_table_carry_versions(struct flagshm_table *table, const struct flag
 
 void flagshm_table_kill(struct flagshm_table *table, struct flagshm_flag_entry *record)
 {
-    record->switches = (record->switches & ~FLAGSHM_SWITCH_HASH) | FLAGSHM_SWITCH_KILLED;
+    record->switches =
+        (record->switches & ~(FLAGSHM_SWITCH_HASH | FLAGSHM_SWITCH_GUARDED | FLAGSHM_SWITCH_STALE_CONTROL)) |
+        FLAGSHM_SWITCH_KILLED;
     record->rollout_mpct = 0;
     record->shadow_mpct = 0;
     record->slot = FLAGSHM_NO_SLOT;

@@ -195,7 +195,8 @@ static void publish(struct bench_record *r)
 
     if (flagshm_flagfile_parse(&r->file, text, sizeof text - 1, NULL, &diags) != 0 || diags.errors != 0)
         bench_die("the flags are not good");
-    entries[0] = (struct flagshm_table_entry){.flag = &r->file.entries[0].flag};
+    entries[0] = (struct flagshm_table_entry){.flag = &r->file.entries[0].flag,
+                                              .guards = r->file.entries[0].flag.guards};
     entries[1] = (struct flagshm_table_entry){.flag = &r->file.entries[1].flag};
     if (flagshm_table_build_booked(&table, entries, 2, NULL, &booking) != 0 ||
         flagshm_segment_publish(&r->segment, &table, 1, 1, &error) != 0)

@@ -25,7 +25,8 @@ struct outcomes_world {
     struct flagshm fs;
     struct flagshm_error error;
     uint64_t mono_ns, realtime_ns;
-    uint32_t shadow_mpct; /* that every flag gets when it is published */
+    uint32_t shadow_mpct;                    /* that every flag gets when it is published, beside its share */
+    void (*adjust)(struct table_fixture *f); /* what the server adds to the file's word; or NULL */
     bool is_open;
 };
 
@@ -84,7 +85,8 @@ static uint32_t outcomes_shadow_mpct_;
 static void outcomes_book_(void *context, struct flagshm_flag_entry *record,
                            const struct flagshm_table_entry *entry, uint64_t key)
 {
-    record->shadow_mpct = outcomes_shadow_mpct_; /* plans are not walked yet: nothing else sets it */
+    if (outcomes_shadow_mpct_ != 0) /* no rollout has users of both at once */
+        record->shadow_mpct = outcomes_shadow_mpct_;
     outcomes_booking_.book(context, record, entry, key + outcomes_shadow_mpct_);
 }
 
@@ -98,6 +100,8 @@ __attribute__((unused)) static int outcomes_publish_or_not(struct outcomes_world
 
     if (!table_fixture_parse(&f, text))
         abort();
+    if (w->adjust != NULL)
+        w->adjust(&f);
     outcomes_booking_ = flagshm_ledger_begin(&w->ledger, w->mono_ns, w->realtime_ns);
     outcomes_shadow_mpct_ = w->shadow_mpct;
     booking = (struct flagshm_table_booking){outcomes_booking_.context, outcomes_book_};
@@ -119,6 +123,17 @@ __attribute__((unused)) static int outcomes_publish(struct outcomes_world *w, co
     if (snprintf(text, sizeof text, "{\"flags\": {%s}}", flags) >= (int)sizeof text)
         abort();
     return outcomes_publish_or_not(w, text, true);
+}
+
+/* Opens the slots whose wash-in is over, as who judges them does. */
+__attribute__((unused)) static void outcomes_end_wash_ins(struct outcomes_world *w)
+{
+    uint32_t slot;
+
+    for (slot = 0; slot < FLAGSHM_SLOTS; slot++)
+        if (w->ledger.slots.holders[slot].flag_hash != 0 &&
+            w->mono_ns - w->ledger.entries[slot].opened_mono_ns >= w->ledger.entries[slot].wash_in_ns)
+            flagshm_ledger_open_slot(&w->ledger, slot);
 }
 
 /* The flag's slot, or FLAGSHM_NO_SLOT. */

@@ -19,6 +19,15 @@ struct table_fixture {
     struct flagshm_table table;
 };
 
+/* Judged by the guardrails that the file names. */
+__attribute__((unused)) static struct flagshm_table_entry table_fixture_entry(const struct flagshm_flag *flag)
+{
+    struct flagshm_table_entry entry = {.flag = flag, .wash_in_ns = UINT64_C(60000000000)};
+
+    entry.guards = flag->has_guardrails ? flag->guards : NULL;
+    return entry;
+}
+
 /* Reads the text; false where it has a fault. */
 __attribute__((unused)) static bool table_fixture_parse(struct table_fixture *f, const char *text)
 {
@@ -34,7 +43,7 @@ __attribute__((unused)) static bool table_fixture_parse(struct table_fixture *f,
     f->count = f->file.count;
     f->entries = calloc(f->count + 1, sizeof *f->entries);
     for (i = 0; f->entries && i < f->count; i++)
-        f->entries[i].flag = &f->file.entries[i].flag;
+        f->entries[i] = table_fixture_entry(&f->file.entries[i].flag);
     return errors == 0 && f->entries;
 }
 

@@ -27,7 +27,10 @@ static bool beat(uint64_t later_ns)
 {
     w.mono_ns += later_ns;
     w.realtime_ns += later_ns;
-    return flagshm_ledger_beat(&w.ledger, &w.segment, w.mono_ns);
+    if (flagshm_ledger_beat(&w.ledger, &w.segment, w.mono_ns))
+        return true;
+    outcomes_end_wash_ins(&w);
+    return false;
 }
 
 static void book(unsigned times)

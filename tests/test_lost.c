@@ -9,6 +9,7 @@
 static struct outcomes_world w;
 static const struct flagshm_slot_form form = {
     .arm_count = 2,
+    .is_guarded = true,
     .signal_count = 2,
     .signals = {{FLAGSHM_SIGNAL_ERROR, true}, {FLAGSHM_SIGNAL_LOST, true}},
     .overdue_ns = OVERDUE};

@@ -10,7 +10,7 @@ static struct outcomes_world w;
 static struct flagshm_decision d;
 
 static const struct flagshm_slot_form errors_only = {
-    .arm_count = 2, .signal_count = 1, .signals = {{FLAGSHM_SIGNAL_ERROR, true}}};
+    .arm_count = 2, .is_guarded = true, .signal_count = 1, .signals = {{FLAGSHM_SIGNAL_ERROR, true}}};
 static const struct flagshm_outcome bad = {.http_status = 500}, good = {.http_status = 200};
 
 static void set_up(void)
@@ -80,6 +80,7 @@ Test(outcome_counts, cells_and_levels_are_what_the_vectors_say)
         {
             d.id_hash = (uint64_t)event->child->valuedouble + UINT64_C(0xabcd000000000000);
             d.arm = (uint32_t)event->child->next->valuedouble;
+            d.bucket = d.arm != 0 ? 0 : d.rollout_mpct;
             cr_assert_eq(flagshm_record(&w.fs, &d, &bad), 0);
         }
         cr_assert(outcomes_read(&w, "f", &counts));

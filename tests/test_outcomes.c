@@ -15,6 +15,7 @@ static struct flagshm_decision d;
 /* Sixteen signals: as many as there can be. Two are timed. */
 static const struct flagshm_slot_form watched = {.arm_count = 2,
                                                  .has_shadow = true,
+                                                 .is_guarded = true,
                                                  .signal_count = 16,
                                                  .signals = {{FLAGSHM_SIGNAL_ERROR, true},
                                                              {FLAGSHM_SIGNAL_JSON_INVALID, false},
