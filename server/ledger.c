@@ -189,6 +189,36 @@ static bool prepare(struct flagshm_ledger *ledger, uint32_t slot, const struct f
     return true;
 }
 
+/* A slot whose flag nobody watched until its outcomes came: what it has counted stays. */
+static void guard_in_place(struct flagshm_ledger *ledger, const struct flagshm_flag_entry *record,
+                           const struct flagshm_table_entry *entry, uint64_t key, uint64_t guard_key)
+{
+    uint32_t slot = flagshm_slots_held(&ledger->slots, record->name_hash, key);
+    struct flagshm_slot_memo memo;
+    struct flagshm_error error = {{0}};
+    struct flagshm_slot_form form;
+    struct flagshm_ledger_entry *e;
+
+    if (slot == FLAGSHM_NO_SLOT || ledger->entries[slot].guard_key != 0 ||
+        ledger->entries[slot].form.has_shadow != (record->shadow_mpct != 0))
+        return;
+    e = &ledger->entries[slot];
+    form = e->form;
+    flagshm_evidence_form(entry->guards, overdue_ns(entry), &form);
+    if (flagshm_outcomes_add_signals(&ledger->file, slot, &form, &error) != 0) {
+        tell_slot_fault(ledger, &error);
+        return;
+    }
+    memo = (struct flagshm_slot_memo){e->opened_mono_ns, e->opened_realtime_ns, guard_key};
+    flagshm_outcomes_set_memo(&ledger->file, slot, &memo);
+    e->form = form;
+    e->form.is_guarded = true;
+    e->guard_key = guard_key;
+    e->is_open = false;
+    e->wash_in_ns = ledger->now_mono_ns - e->opened_mono_ns + entry->wash_in_ns;
+    flagshm_slots_rekey(&ledger->slots, slot, key ^ guard_key);
+}
+
 static void book(void *context, struct flagshm_flag_entry *record, const struct flagshm_table_entry *entry,
                  uint64_t key)
 {
@@ -199,6 +229,8 @@ static void book(void *context, struct flagshm_flag_entry *record, const struct 
 
     if (ledger->file.segment == NULL)
         return;
+    if (guard_key != 0)
+        guard_in_place(ledger, record, entry, key, guard_key);
     slot =
         flagshm_slots_want(&ledger->slots, record->name_hash, key ^ guard_key, ledger->now_mono_ns, &is_new);
     if (slot == FLAGSHM_NO_SLOT) {

@@ -344,29 +344,62 @@ static int allocate(const struct flagshm_outcomes_file *file, uint64_t from, uin
     return result;
 }
 
+static int allocate_form(const struct flagshm_outcomes_file *file, uint32_t slot,
+                         const struct flagshm_slot_form *form, const struct range ranges[4],
+                         struct flagshm_error *error)
+{
+    size_t base = flagshm_slot_offset_(slot);
+    int i, result = has_room(file, slot, form) ? 0 : ENOSPC;
+
+    for (i = 0; i < 4 && result == 0; i++)
+        if (ranges[i].bytes != 0)
+            result = allocate(file, base + ranges[i].from, ranges[i].bytes);
+    if (result == 0)
+        return 0;
+    return flagshm_error_set(
+        error, -result,
+        "%s: %s for the outcomes of %s (%llu KiB, and a quarter of the file system for the "
+        "table); enlarge it: mount -o remount,size=...",
+        file->path, result == ENOSPC ? "no room" : strerror(result), form->flag,
+        (unsigned long long)(flagshm_slot_form_bytes(form) / 1024));
+}
+
+int flagshm_outcomes_add_signals(struct flagshm_outcomes_file *file, uint32_t slot,
+                                 const struct flagshm_slot_form *form, struct flagshm_error *error)
+{
+    size_t levels = offsetof(struct flagshm_slot, levels);
+    struct flagshm_slot *s;
+    struct range ranges[4];
+    int result;
+
+    if (file->segment == NULL)
+        return -ENOENT;
+    s = slot_at(file, slot);
+    form_ranges(form, ranges);
+    result = allocate_form(file, slot, form, ranges, error);
+    if (result != 0)
+        return result;
+    store32(&s->is_open, 0); /* before any signal can be seen: cells count nothing until it is opened again */
+    clear_words((unsigned char *)s + levels, ranges[0].bytes - levels);
+    clear_words((unsigned char *)s + ranges[3].from, ranges[3].bytes);
+    fill_slot(s, form);
+    return 0;
+}
+
 int flagshm_outcomes_prepare(struct flagshm_outcomes_file *file, uint32_t slot, uint32_t generation,
                              const struct flagshm_slot_form *form, struct flagshm_error *error)
 {
     struct flagshm_slot *s;
     struct range ranges[4];
-    size_t base = flagshm_slot_offset_(slot);
     int i, result;
 
     if (file->segment == NULL)
         return -ENOENT;
     s = slot_at(file, slot);
     form_ranges(form, ranges);
-    result = has_room(file, slot, form) ? 0 : ENOSPC;
-    for (i = 0; i < 4 && result == 0; i++)
-        if (ranges[i].bytes != 0)
-            result = allocate(file, base + ranges[i].from, ranges[i].bytes);
+    result = allocate_form(file, slot, form, ranges, error);
     if (result != 0)
-        return flagshm_error_set(
-            error, -result,
-            "%s: %s for the outcomes of %s (%llu KiB, and a quarter of the file system for the "
-            "table); enlarge it: mount -o remount,size=...",
-            file->path, result == ENOSPC ? "no room" : strerror(result), form->flag,
-            (unsigned long long)(flagshm_slot_form_bytes(form) / 1024));
+        return result;
     store32(&s->generation, 0); /* nobody books while it is cleared */
     for (i = 0; i < 4; i++)
         clear_words((unsigned char *)s + ranges[i].from, ranges[i].bytes);

@@ -70,6 +70,10 @@ bool flagshm_outcomes_is_sound(const struct flagshm_outcomes_file *file);
  * a quarter of the file system (or 64 MiB) is left for the table. */
 int flagshm_outcomes_prepare(struct flagshm_outcomes_file *file, uint32_t slot, uint32_t generation,
                              const struct flagshm_slot_form *form, struct flagshm_error *error);
+/* Gives a slot that is in use, and had no signals, those of `form`; what it has counted stays, and it washes in from now on. 0; -ENOSPC: it stays
+ * as it was. */
+int flagshm_outcomes_add_signals(struct flagshm_outcomes_file *file, uint32_t slot,
+                                 const struct flagshm_slot_form *form, struct flagshm_error *error);
 /* Writes into a slot what a server that adopts it wants to know. */
 void flagshm_outcomes_set_memo(struct flagshm_outcomes_file *file, uint32_t slot,
                                const struct flagshm_slot_memo *memo);

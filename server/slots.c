@@ -50,19 +50,24 @@ static uint16_t *index_at(struct flagshm_slots *slots, uint64_t flag_hash, uint6
     }
 }
 
-void flagshm_slots_begin(struct flagshm_slots *slots)
+static void index_all(struct flagshm_slots *slots)
 {
     uint32_t i;
 
     memset(slots->index, 0, sizeof slots->index);
-    slots->is_full = false;
-    for (i = 0; i < FLAGSHM_SLOTS; i++) {
-        struct flagshm_slot_holder *h = &slots->holders[i];
+    for (i = 0; i < FLAGSHM_SLOTS; i++)
+        if (slots->holders[i].flag_hash != 0)
+            *index_at(slots, slots->holders[i].flag_hash, slots->holders[i].key) = (uint16_t)(i + 1);
+}
 
-        h->is_wanted = false;
-        if (h->flag_hash != 0)
-            *index_at(slots, h->flag_hash, h->key) = (uint16_t)(i + 1);
-    }
+void flagshm_slots_begin(struct flagshm_slots *slots)
+{
+    uint32_t i;
+
+    slots->is_full = false;
+    for (i = 0; i < FLAGSHM_SLOTS; i++)
+        slots->holders[i].is_wanted = false;
+    index_all(slots);
 }
 
 /* The fresh one with the lowest number, else the one that has rested longest, and long enough. */
@@ -109,6 +114,19 @@ uint32_t flagshm_slots_want(struct flagshm_slots *slots, uint64_t flag_hash, uin
     *place = (uint16_t)(slot + 1);
     *is_new = true;
     return slot;
+}
+
+uint32_t flagshm_slots_held(struct flagshm_slots *slots, uint64_t flag_hash, uint64_t key)
+{
+    uint16_t place = *index_at(slots, flag_hash, key);
+
+    return place != 0 ? place - 1u : FLAGSHM_NO_SLOT;
+}
+
+void flagshm_slots_rekey(struct flagshm_slots *slots, uint32_t slot, uint64_t key)
+{
+    slots->holders[slot % FLAGSHM_SLOTS].key = key;
+    index_all(slots); /* an entry in the middle of a run cannot just go */
 }
 
 void flagshm_slots_end(struct flagshm_slots *slots, bool is_published, uint64_t now_ns)

@@ -53,6 +53,10 @@ void flagshm_slots_take_back(struct flagshm_slots *slots, uint32_t slot);
 /* Would want give a new slot? */
 bool flagshm_slots_has_free(const struct flagshm_slots *slots, uint64_t now_ns);
 
+/* While compiling: the slot that a flag holds in this form, or FLAGSHM_NO_SLOT; and gives a form that goes on in the same slot another key. */
+uint32_t flagshm_slots_held(struct flagshm_slots *slots, uint64_t flag_hash, uint64_t key);
+void flagshm_slots_rekey(struct flagshm_slots *slots, uint32_t slot, uint64_t key);
+
 /* The slot that a flag holds, or FLAGSHM_NO_SLOT. */
 uint32_t flagshm_slots_find(const struct flagshm_slots *slots, uint64_t flag_hash);
 

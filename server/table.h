@@ -64,7 +64,7 @@ struct flagshm_table_booking {
 int flagshm_table_build_booked(struct flagshm_table *table, const struct flagshm_table_entry *entries,
                                size_t count, const struct flagshm_geometry *within,
                                const struct flagshm_table_booking *booking);
-/* The key of a record of a table: of its salt, share, arms, weights, force list and guardrails. Never 0. Safe on any bytes. */
+/* The key of a record of a table: of its salt, share, arms, weights and force list. Never 0. Safe on any bytes. */
 uint64_t flagshm_table_form_key(const unsigned char *heap, uint64_t heap_used,
                                 const struct flagshm_flag_entry *r);
 void flagshm_table_free(struct flagshm_table *table);

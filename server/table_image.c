@@ -58,7 +58,7 @@ uint64_t flagshm_table_form_key(const unsigned char *heap, uint64_t heap_used,
     uint64_t key = flagshm_hash64_begin_(r->prefix_bytes, (uint64_t)r->rollout_mpct << 32 | r->shadow_mpct);
     uint32_t i;
 
-    key = flagshm_hash64_word_(key, r->switches & (FLAGSHM_SWITCH_GUARDED | FLAGSHM_SWITCH_HASH));
+    key = flagshm_hash64_word_(key, r->switches & FLAGSHM_SWITCH_HASH);
     key = flagshm_hash64_pair_(key, (uint64_t)r->md5_state[0] << 32 | r->md5_state[1],
                                (uint64_t)r->md5_state[2] << 32 | r->md5_state[3]);
     key = flagshm_hash64_word_(key, flagshm_get64_(left));

@@ -228,6 +228,37 @@ Test(ledger, an_edit_that_changes_the_meaning_takes_another_slot)
     outcomes_end(&w);
 }
 
+Test(ledger, a_flag_that_is_watched_from_now_on_keeps_its_slot_and_what_it_counted)
+{
+    uint32_t slot, generation;
+
+    begin(OUTCOMES_FLAG("f", "50", ""));
+    outcomes_decide(&w, "f", 1, 0, &d);
+    book(7);
+    slot = d.slot;
+    generation = d.slot_generation;
+    (void)beat(OUTCOMES_HOUR);
+    cr_assert_eq(outcomes_publish(&w, OUTCOMES_FLAG("f", "50", OUTCOMES_GUARDED)), 0);
+    outcomes_decide(&w, "f", 1, 0, &d);
+    cr_assert_eq(d.slot, slot);
+    cr_assert_eq(d.slot_generation, generation);
+    book(1);
+    cr_assert(outcomes_read(&w, "f", &counts));
+    cr_assert_eq(counts.arms[1].n[FLAGSHM_N_FINISHED], 8);
+    cr_assert_eq(counts.arms[1].n[FLAGSHM_N_FAILED], 8);
+    cr_assert_eq(counts.levels[0][0][1][0], 0, "it washes in from now on");
+    (void)beat(FLAGSHM_WASH_IN_NS);
+    book(1);
+    cr_assert(outcomes_read(&w, "f", &counts));
+    cr_assert_eq(counts.levels[0][0][1][0], 1);
+    outcomes_stop(&w);
+    cr_assert(outcomes_start(&w));
+    cr_assert_eq(outcomes_publish(&w, OUTCOMES_FLAG("f", "50", OUTCOMES_GUARDED)), 0);
+    outcomes_decide(&w, "f", 1, 0, &d);
+    cr_assert_eq(d.slot_generation, generation, "a restart goes on with it too");
+    outcomes_end(&w);
+}
+
 Test(ledger, a_slot_that_was_taken_again_answers_stale)
 {
     unsigned i;
@@ -325,7 +356,7 @@ Test(ledger, generations_go_on_where_the_segment_was_lost)
 
 /* ---- too many flags ---- */
 
-static char *many_flags(size_t plain, size_t guarded)
+static char *many_flags(size_t plain, size_t guarded, unsigned pct)
 {
     char *text = NULL;
     size_t bytes = 0, i;
@@ -333,8 +364,8 @@ static char *many_flags(size_t plain, size_t guarded)
 
     fprintf(out, "{\"flags\": {");
     for (i = 0; i < plain + guarded; i++)
-        fprintf(out, "%s\"n-%zu\": {\"control\": \"a\", \"variant\": \"b\", \"rollout_pct\": 50%s}",
-                i ? ", " : "", i, i < plain ? "" : OUTCOMES_GUARDED);
+        fprintf(out, "%s\"n-%zu\": {\"control\": \"a\", \"variant\": \"b\", \"rollout_pct\": %u%s}",
+                i ? ", " : "", i, pct, i < plain ? "" : OUTCOMES_GUARDED);
     fprintf(out, "}}");
     fclose(out);
     return text;
@@ -342,7 +373,7 @@ static char *many_flags(size_t plain, size_t guarded)
 
 Test(ledger, where_slots_run_out_guarded_flags_come_first_and_all_are_served)
 {
-    char *text = many_flags(290, 10), name[16];
+    char *text = many_flags(290, 10, 50), name[16];
     unsigned i, booked = 0;
 
     cr_assert(outcomes_begin(&w));
@@ -361,9 +392,9 @@ Test(ledger, where_slots_run_out_guarded_flags_come_first_and_all_are_served)
     cr_assert_eq(booked, FLAGSHM_SLOTS);
     free(text);
 
-    text = many_flags(0, 300); /* each takes another form: nothing is free */
+    text = many_flags(0, 300, 60); /* each takes another form, and nothing is free */
     cr_assert_eq(outcomes_publish_or_not(&w, text, true), 0);
-    cr_assert_eq(w.ledger.refused_guarded, 290);
+    cr_assert_eq(w.ledger.refused_guarded, 300);
     cr_assert_not(beat(OUTCOMES_SECOND));
     cr_assert(beat(FLAGSHM_SLOT_REST_NS), "slots have rested: compile anew");
     cr_assert_eq(outcomes_publish_or_not(&w, text, true), 0);
@@ -382,7 +413,7 @@ static bool mount_small(const char *options)
 
 Test(ledger, sixty_four_guarded_flags_take_less_than_24_mib)
 {
-    char *text = many_flags(0, 64);
+    char *text = many_flags(0, 64, 50);
     struct stat file;
     unsigned i;
 
@@ -618,7 +649,7 @@ Test(ledger, the_group_books_and_others_do_not)
 
 Test(ledger, a_full_tmpfs_costs_outcomes_and_nothing_else)
 {
-    char *text = many_flags(0, 40), name[16];
+    char *text = many_flags(0, 40, 50), name[16];
     unsigned i, booked = 0, free_before = 0, free_after = 0;
 
     cr_assert(outcomes_begin(&w));
