@@ -14,6 +14,7 @@ struct flagshm_disk;
 
 struct flagshm_disk_job {
     bool is_erase;   /* take the kill back; else write it */
+    bool is_resume;  /* who takes it back wants the rollout to go on at its share; only carried along */
     char flag[72];   /* "" : all flags */
     char why[512];   /* kept in the file */
     uint64_t ticket; /* who waits for it; 0: nobody */

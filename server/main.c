@@ -286,6 +286,7 @@ int main(int argc, char **argv)
     server.publisher.file_path = file;
     server.publisher.max_flags = a.max_flags;
     server.socket_path = instance.socket_path;
+    server.instance = instance.name;
     server.notify_dir = a.notify_dir != NULL ? a.notify_dir : FLAGSHM_NOTIFY_DIR;
     server.admin_group = a.admin_group;
     keep_memory();

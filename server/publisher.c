@@ -18,28 +18,41 @@ static int fail(struct flagshm_publisher *p, int code, const char *text)
     return flagshm_error_set(&p->refusal, code, "%s", text);
 }
 
-static struct flagshm_table_entry entry_of(const struct flagshm_publisher *p, const struct flagshm_flag *flag)
+/* With what the rollouts add to the file's word. */
+static size_t list_entries(struct flagshm_publisher *p, const struct flagshm_flagfile *set,
+                           struct flagshm_table_entry *entries)
 {
-    struct flagshm_table_entry entry = {.flag = flag, .wash_in_ns = FLAGSHM_WASH_IN_NS};
+    size_t used = 0, i;
 
-    entry.is_killed = flagshm_kills_has(&p->kills, flag->name);
-    if (flag->has_guardrails && flag->guards != NULL && flag->guards->count > 0)
-        entry.guards = flag->guards;
-    return entry;
+    for (i = 0; set != NULL && i < set->count; i++) {
+        const struct flagshm_flag *flag = &set->entries[i].flag;
+        struct flagshm_ward *ward;
+
+        if (set->entries[i].broken)
+            continue;
+        entries[used] =
+            (struct flagshm_table_entry){.flag = flag, .is_killed = flagshm_kills_has(&p->kills, flag->name)};
+        ward = p->wards.count > 0
+                   ? flagshm_wards_find(&p->wards, flagshm_hash64_(flag->name, flag->name_bytes, 0))
+                   : NULL;
+        if (ward != NULL && ward->next_source == flag)
+            flagshm_ward_entry(ward, &entries[used]);
+        used++;
+    }
+    return used;
 }
 
 static int build(struct flagshm_publisher *p, const struct flagshm_flagfile *set, struct flagshm_table *table)
 {
-    size_t count = set != NULL ? set->count : 0, used = 0, i;
+    size_t count = (set != NULL ? set->count : 0) + (p->hidden != NULL ? p->hidden->count : 0), used;
     struct flagshm_table_entry *entries = malloc((count + 1) * sizeof *entries);
     struct flagshm_table_booking booking;
     int error;
 
     if (entries == NULL)
         return fail(p, -ENOMEM, "no memory to compile the table; the one before stays");
-    for (i = 0; i < count; i++)
-        if (!set->entries[i].broken)
-            entries[used++] = entry_of(p, &set->entries[i].flag);
+    used = list_entries(p, set, entries);
+    used += list_entries(p, p->hidden, entries + used);
     booking = flagshm_ledger_begin(&p->ledger, flagshm_mono_ns(), flagshm_realtime_ns());
     error = flagshm_table_build_booked(table, entries, used,
                                        p->segment.header != NULL ? &p->segment.geometry : NULL, &booking);
@@ -77,20 +90,36 @@ static int publish_table(struct flagshm_publisher *p, struct flagshm_table *tabl
     return 0;
 }
 
-/* Compiles and publishes `set` (NULL: no flags). 0, 1 where the table would be the same, -errno with `refusal`. */
+static int take_wards(struct flagshm_publisher *p, const struct flagshm_flagfile *set)
+{
+    const struct flagshm_wards_start start = flagshm_publisher_wards_start(p);
+
+    flagshm_moment_tick(&p->moment, flagshm_mono_ns(), flagshm_realtime_ns());
+    return flagshm_wards_take(&p->wards, set, &p->moment, &start);
+}
+
+/* Compiles and publishes `set` (NULL: no flags) with the drafts of rollouts. 0, 1 where the table would be the same, -errno with
+ * `refusal`. */
 static int publish_set(struct flagshm_publisher *p, const struct flagshm_flagfile *set, uint64_t file_rev)
 {
+    bool is_taken = set != NULL && (set != &p->good || !p->wards.is_started);
     struct flagshm_table table;
     int result;
 
-    if (p->beats_unlocked > 0) /* two writers would overwrite each other */
+    if (p->beats_unlocked > 0) { /* two writers would overwrite each other */
+        flagshm_wards_settle(&p->wards, false);
         return fail(p, -EBUSY, "another writer holds the lock of our table; the table stays");
+    }
+    if (is_taken && take_wards(p, set) != 0)
+        return fail(p, -ENOMEM, "no memory for the rollouts; the table before stays");
     result = build(p, set, &table);
     if (result == 0) {
         result = publish_table(p, &table, file_rev);
         flagshm_table_free(&table);
     }
     flagshm_ledger_end(&p->ledger, result >= 0, flagshm_mono_ns());
+    flagshm_wards_settle(&p->wards, result >= 0);
+    p->wards.is_started = p->wards.is_started || (is_taken && result >= 0);
     return result;
 }
 
@@ -244,13 +273,15 @@ static enum flagshm_taken take_refused(struct flagshm_publisher *p, const char *
 }
 
 static enum flagshm_taken take_usable(struct flagshm_publisher *p, struct flagshm_flagfile *file,
-                                      const struct flagshm_diags *diags, const char *text, size_t bytes)
+                                      struct flagshm_diags *diags, const char *text, size_t bytes)
 {
     bool is_known = is_same_text(p, text, bytes, true);
     uint64_t file_rev = is_known ? p->file_rev : p->file_rev + 1;
     struct flagshm_error before = p->refusal;
-    int result = merge(p, file, false, file_rev);
+    int result;
 
+    flagshm_wards_refuse(&p->wards, file, diags);
+    result = merge(p, file, false, file_rev);
     keep_faults(p, diags, text, bytes);
     if (result < 0)
         return take_refused(p, text, bytes, &before);
@@ -315,8 +346,10 @@ int flagshm_publisher_accept(struct flagshm_publisher *p, const char *user)
     if (held == 0 || p->text == NULL || !p->is_text_usable)
         return -EALREADY;
     result = flagshm_flagfile_parse(&file, p->text, p->text_bytes, &options, &diags);
-    if (result == 0)
+    if (result == 0) {
+        flagshm_wards_refuse(&p->wards, &file, &diags);
         result = merge(p, &file, true, p->file_rev);
+    }
     flagshm_flagfile_free(&file);
     flagshm_diags_free(&diags);
     if (result < 0)

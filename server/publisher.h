@@ -13,6 +13,7 @@
 #include "server/kills.h"
 #include "server/ledger.h"
 #include "server/segment.h"
+#include "server/wards.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,6 +38,9 @@ struct flagshm_publisher {
     unsigned beats_unwritten;
     struct flagshm_flagfile good;
     bool has_good;
+    struct flagshm_wards wards; /* the rollouts of the good set */
+    struct flagshm_moment moment;
+    const struct flagshm_flagfile *hidden; /* flags of a drill, served beside the good set; NULL: none */
     const char *state_dir, *file_path;
     size_t max_flags;
 

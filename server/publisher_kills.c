@@ -35,7 +35,27 @@ static int kill_in_place(struct flagshm_publisher *p, const char *flag)
     return result;
 }
 
-static int kill_one(struct flagshm_publisher *p, const char *flag)
+/* The rollout hears the same word: with the next table, or where there is none, at once. */
+static void tell_rollout(struct flagshm_publisher *p, const char *flag, enum flagshm_verb verb,
+                         const char *user, const char *reason, bool is_draft)
+{
+    const struct flagshm_ask ask = {.verb = verb, .user = user, .reason = reason};
+    struct flagshm_ward *ward = flagshm_wards_find_name(&p->wards, flag);
+    struct flagshm_ward_draft *draft;
+    struct flagshm_transition ignored;
+
+    if (ward == NULL || ward->source == NULL)
+        return;
+    draft = is_draft ? flagshm_ward_draft(ward) : NULL;
+    flagshm_moment_tick(&p->moment, flagshm_mono_ns(), flagshm_realtime_ns());
+    if (draft != NULL)
+        draft->has_transition =
+            flagshm_rollout_ask(&draft->state, &ward->file, &ask, &p->moment, &draft->transition) == 0;
+    else
+        (void)flagshm_rollout_ask(&ward->state, &ward->file, &ask, &p->moment, &ignored);
+}
+
+static int kill_one(struct flagshm_publisher *p, const char *flag, const char *user, const char *reason)
 {
     int result;
 
@@ -49,8 +69,12 @@ static int kill_one(struct flagshm_publisher *p, const char *flag)
     if (!is_known(p, flag))
         return -ENOENT;
     result = flagshm_kills_insert(&p->kills, flag, strlen(flag));
-    if (result != 0 || flagshm_publisher_publish(p) != 0)
+    tell_rollout(p, flag, FLAGSHM_VERB_KILL, user, reason, true);
+    if (result != 0 || flagshm_publisher_publish(p) != 0) {
         result = kill_in_place(p, flag);
+        if (result == 0)
+            tell_rollout(p, flag, FLAGSHM_VERB_KILL, user, reason, false);
+    }
     return result;
 }
 
@@ -74,7 +98,7 @@ int flagshm_publisher_kill(struct flagshm_publisher *p, const char *flag, const 
         p->kills.all = true;
         flagshm_segment_set_all_control(&p->segment, true);
     } else {
-        result = kill_one(p, flag);
+        result = kill_one(p, flag, user, reason);
     }
     if (result == 0)
         tell_of_word(p, "kill", flag, user, reason);
@@ -94,8 +118,11 @@ int flagshm_publisher_unkill(struct flagshm_publisher *p, const char *flag, cons
     } else {
         flagshm_kills_remove(&p->kills, flag);
         flagshm_kills_remove(&p->unwritten, flag);
+        tell_rollout(p, flag, FLAGSHM_VERB_UNKILL, user, reason, true);
         if (p->has_good)
             result = flagshm_publisher_publish(p);
+        if (result != 0)
+            tell_rollout(p, flag, FLAGSHM_VERB_UNKILL, user, reason, false);
     }
     if (result == 0)
         tell_of_word(p, "unkill", flag, user, reason);
@@ -220,19 +247,6 @@ static int keep_lock(struct flagshm_publisher *p, struct flagshm_error *error)
     return result;
 }
 
-static void end_wash_ins(struct flagshm_publisher *p, uint64_t mono_ns)
-{
-    uint32_t slot;
-
-    for (slot = 0; slot < FLAGSHM_SLOTS; slot++) {
-        const struct flagshm_ledger_entry *e = &p->ledger.entries[slot];
-
-        if (p->ledger.slots.holders[slot].flag_hash != 0 && !e->is_open &&
-            mono_ns - e->opened_mono_ns >= e->wash_in_ns)
-            flagshm_ledger_open_slot(&p->ledger, slot);
-    }
-}
-
 int flagshm_publisher_beat(struct flagshm_publisher *p, struct flagshm_error *error)
 {
     uint64_t stamp;
@@ -242,7 +256,6 @@ int flagshm_publisher_beat(struct flagshm_publisher *p, struct flagshm_error *er
     keep_table(p);
     if (flagshm_ledger_beat(&p->ledger, &p->segment, flagshm_mono_ns()) && flagshm_publisher_publish(p) != 0)
         flagshm_log(FLAGSHM_LOG_ERROR, "%s", p->refusal.text);
-    end_wash_ins(p, flagshm_mono_ns());
     if (!flagshm_disk_is_idle(p->disk))
         return 0; /* our own words are on their way there */
     if (flagshm_segment_is_all_control(&p->segment) && !p->kills.all) {

@@ -2,6 +2,7 @@
 #include "server/clock.h"
 #include "server/log.h"
 #include "server/publisher_internal.h"
+#include "server/segment_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -72,6 +73,92 @@ static void number(struct flagshm_publisher *p, const struct flagshm_journal_sta
     }
 }
 
+/* The states of rollouts, as the journal keeps them. */
+static void load_wards(struct flagshm_publisher *p, const struct flagshm_journal_start *start)
+{
+    cJSON *states = flagshm_journal_states(p->journal);
+    const cJSON *state;
+
+    p->wards.is_journal_lost = start->was_damaged || states == NULL;
+    cJSON_ArrayForEach(state, states)
+    {
+        struct flagshm_ward *ward = flagshm_wards_add(&p->wards, state->string);
+
+        if (ward == NULL || !cJSON_IsString(state) || !flagshm_ward_read(ward, state->valuestring)) {
+            flagshm_log(FLAGSHM_LOG_WARNING,
+                        "the journal's state of %s cannot be read: what its rollout was is not known",
+                        state->string);
+            if (ward != NULL)
+                ward->is_state_lost = true;
+        }
+    }
+    cJSON_Delete(states);
+}
+
+/* ---- what the adopted table served ---- */
+
+/* The word of a record whose share a plan, or a roll-back, has made. */
+static bool is_planned_word(const char *word)
+{
+    return word[0] != '\0' && strncmp(word, "static-", 7) != 0 && strcmp(word, "killed") != 0 &&
+           strcmp(word, "disabled") != 0;
+}
+
+static uint64_t fingerprint_of(const struct flagshm_table *served, const struct flagshm_flag_entry *r)
+{
+    const unsigned char *heap = served->bytes + served->geometry.heap_offset;
+    struct flagshm_arm_entry arm;
+
+    if (r->latch_fingerprint != 0)
+        return r->latch_fingerprint;
+    if (r->arm_count < 2 ||
+        !flagshm_is_inside_(r->arms_offset, 2 * (uint32_t)sizeof arm, (uint32_t)served->heap_used))
+        return 0;
+    memcpy(&arm, heap + r->arms_offset + sizeof arm, sizeof arm);
+    return arm.fingerprint;
+}
+
+static bool served_by_table(void *context, const struct flagshm_ward *ward,
+                            const struct flagshm_table_entry *entry, struct flagshm_rollout_served *served,
+                            bool *was_planned)
+{
+    const struct flagshm_publisher *p = context;
+    const struct flagshm_flag_entry *r;
+    struct flagshm_table table;
+    char word[25] = "";
+
+    if (p->segment.header == NULL || !p->segment.is_adopted || p->has_published)
+        return false;
+    table = flagshm_segment_served(&p->segment);
+    r = flagshm_table_find(&table, ward->flag_hash);
+    if (r == NULL)
+        return false;
+    memcpy(word, r->stage, sizeof r->stage);
+    *was_planned = is_planned_word(word);
+    *served = (struct flagshm_rollout_served){
+        .fingerprint = fingerprint_of(&table, r),
+        .share_mpct = r->rollout_mpct <= FLAGSHM_MPCT_FULL ? r->rollout_mpct : 0,
+        .is_killed = (r->switches & FLAGSHM_SWITCH_KILLED) != 0,
+        .is_latched = (r->switches & FLAGSHM_SWITCH_ROLLED_BACK) != 0 || r->latch_fingerprint != 0,
+        .is_slot_kept = entry->guards != NULL &&
+                        flagshm_ledger_holds(&p->ledger, ward->flag_hash, flagshm_ledger_guard_key(entry)),
+    };
+    served->stage = flagshm_stage_from_word(word, &served->is_probe, &served->is_drill);
+    return true;
+}
+
+static bool is_killed(void *context, const char *flag)
+{
+    const struct flagshm_publisher *p = context;
+
+    return flagshm_kills_has(&p->kills, flag);
+}
+
+struct flagshm_wards_start flagshm_publisher_wards_start(struct flagshm_publisher *p)
+{
+    return (struct flagshm_wards_start){p, served_by_table, is_killed};
+}
+
 int flagshm_publisher_open(struct flagshm_publisher *p, const struct flagshm_publisher_options *options,
                            struct flagshm_error *error)
 {
@@ -101,6 +188,7 @@ int flagshm_publisher_open(struct flagshm_publisher *p, const struct flagshm_pub
     if (journal_error.text[0] != '\0')
         flagshm_log(FLAGSHM_LOG_WARNING, "%s", journal_error.text);
     load_last_good(p);
+    load_wards(p, &start);
     number(p, &start);
     p->kills_stamp =
         flagshm_kills_stamp(p->state_dir); /* first: what is written meanwhile is looked at again */
@@ -120,6 +208,7 @@ void flagshm_publisher_close(struct flagshm_publisher *p)
     flagshm_segment_close(&p->segment);
     flagshm_kills_free(&p->kills);
     flagshm_kills_free(&p->unwritten);
+    flagshm_wards_free(&p->wards);
     flagshm_flagfile_free(&p->good);
     flagshm_publisher_forget_faults(p);
     free(p->text);

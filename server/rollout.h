@@ -260,6 +260,8 @@ bool flagshm_rollout_look(struct flagshm_rollout *s, const struct flagshm_rollou
 int flagshm_rollout_ask(struct flagshm_rollout *s, const struct flagshm_rollout_file *file,
                         const struct flagshm_ask *ask, const struct flagshm_moment *now,
                         struct flagshm_transition *transition);
+/* Where a rollout goes on that served `before_mpct` when it was stopped: the highest step at or below that and 10 %; 0: there is none. */
+uint32_t flagshm_rollout_resume_mpct(const struct flagshm_plan *plan, uint32_t before_mpct);
 /* After a start, before the first publish. `s` is what the journal keeps; zeros where it has nothing: is_journal_lost says that it should
  * have. `served` NULL: no table was adopted. Never raises what was served. */
 bool flagshm_rollout_recover(struct flagshm_rollout *s, const struct flagshm_rollout_served *served,

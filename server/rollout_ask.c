@@ -56,11 +56,16 @@ static int refuse_stopped(struct asking *a)
     return refuse(a, -EPERM, "this value was rolled back: `flagctl clear %s --reason ...` first", name);
 }
 
-/* At the lower of the old step and 10 %; the first step, by the plan's own pace, where there is no such step. */
+uint32_t flagshm_rollout_resume_mpct(const struct flagshm_plan *plan, uint32_t before_mpct)
+{
+    return flagshm_plan_share_at_most(plan,
+                                      before_mpct < FLAGSHM_CANARY_MPCT ? before_mpct : FLAGSHM_CANARY_MPCT);
+}
+
+/* The first step, by the plan's own pace, where there is no step to resume at. */
 static void go_back_in(struct asking *a, uint32_t old_mpct, bool is_resume)
 {
     struct flagshm_rollout *s = a->s;
-    uint32_t limit = old_mpct < FLAGSHM_CANARY_MPCT ? old_mpct : FLAGSHM_CANARY_MPCT;
 
     if (!s->is_planned) {
         s->stage = FLAGSHM_STAGE_STEP;
@@ -70,7 +75,7 @@ static void go_back_in(struct asking *a, uint32_t old_mpct, bool is_resume)
     s->is_probing = false;
     s->stage = FLAGSHM_STAGE_OFF;
     flagshm_rollout_set_share(s, a->file->plan,
-                              is_resume ? flagshm_plan_share_at_most(a->file->plan, limit) : 0);
+                              is_resume ? flagshm_rollout_resume_mpct(a->file->plan, old_mpct) : 0);
 }
 
 static int kill_flag(struct asking *a)

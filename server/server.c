@@ -27,6 +27,8 @@ enum source {
     SOURCE_CONTROL,
     SOURCE_DISK,
     SOURCE_DOORBELL,
+    SOURCE_JOURNAL,
+    SOURCE_NOTIFY,
     SOURCES
 };
 
@@ -34,6 +36,7 @@ struct server {
     struct flagshm_publisher publisher;
     struct flagshm_watch *watch;
     struct flagshm_control *control; /* NULL: no socket could be made */
+    struct flagshm_governor *governor;
     struct flagshm_verbs verbs;
     const struct flagshm_server_options *options;
     int epoll_fd, timer_fd, signal_fd;
@@ -168,12 +171,14 @@ static void arm_doorbell(struct server *s)
     s->armed_mono_ns = now;
     s->is_armed = true;
     flagshm_ledger_arm(&s->publisher.ledger);
+    flagshm_governor_news(s->governor);
 }
 
 static void on_doorbell(struct server *s)
 {
     s->is_armed = false;
     flagshm_ledger_rung(&s->publisher.ledger);
+    flagshm_governor_news(s->governor);
 }
 
 static void on_timer(struct server *s)
@@ -187,6 +192,7 @@ static void on_timer(struct server *s)
         s->is_ending = true;
         return;
     }
+    flagshm_governor_beat(s->governor);
     s->is_armed = false; /* once a second without being asked: rings may get lost, news may not */
     mind_control(s);
     if (s->retry_mono_ns != 0 && flagshm_mono_ns() >= s->retry_mono_ns) {
@@ -247,6 +253,12 @@ static void serve_event(struct server *s, enum source source)
     case SOURCE_DOORBELL:
         on_doorbell(s);
         break;
+    case SOURCE_JOURNAL:
+        flagshm_governor_journal_done(s->governor);
+        break;
+    case SOURCE_NOTIFY:
+        flagshm_governor_notify_done(s->governor);
+        break;
     case SOURCES:
         break;
     }
@@ -283,6 +295,7 @@ static int loop(struct server *s, struct flagshm_error *error)
             s->verbs.wants_reload = false;
             reload(s);
         }
+        flagshm_governor_work(s->governor);
     }
     return s->result;
 }
@@ -327,6 +340,18 @@ static int publish_first(struct server *s, struct flagshm_error *error)
     return flagshm_publisher_beat(p, error);
 }
 
+static int open_governor(struct server *s, const struct flagshm_server_options *options,
+                         struct flagshm_error *error)
+{
+    const struct flagshm_governor_options governor = {.publisher = &s->publisher,
+                                                      .instance = options->instance,
+                                                      .notify_dir = options->notify_dir,
+                                                      .answer = flagshm_verbs_answer_late,
+                                                      .context = &s->verbs};
+
+    return flagshm_governor_open(&s->governor, &governor, error);
+}
+
 static int start(struct server *s, const struct flagshm_server_options *options, struct flagshm_error *error)
 {
     struct flagshm_error watch_error = {{0}};
@@ -334,6 +359,8 @@ static int start(struct server *s, const struct flagshm_server_options *options,
 
     if (result == 0)
         result = flagshm_publisher_open(&s->publisher, &options->publisher, error);
+    if (result == 0)
+        result = open_governor(s, options, error);
     if (result == 0)
         result = flagshm_watch_open(&s->watch, options->publisher.file_path, &watch_error);
     if (result != 0)
@@ -344,8 +371,11 @@ static int start(struct server *s, const struct flagshm_server_options *options,
     result = publish_first(s, error);
     if (result != 0)
         return result;
-    s->verbs = (struct flagshm_verbs){
-        .publisher = &s->publisher, .watch = s->watch, .started_realtime_ns = flagshm_realtime_ns()};
+    s->verbs = (struct flagshm_verbs){.publisher = &s->publisher,
+                                      .governor = s->governor,
+                                      .watch = s->watch,
+                                      .started_realtime_ns = flagshm_realtime_ns()};
+    flagshm_governor_work(s->governor); /* what the start itself has changed */
     mind_control(s);
     result = listen_to(s, s->timer_fd, SOURCE_TIMER);
     if (result == 0)
@@ -356,6 +386,10 @@ static int start(struct server *s, const struct flagshm_server_options *options,
         result = listen_to(s, flagshm_disk_fd(s->publisher.disk), SOURCE_DISK);
     if (result == 0)
         result = listen_to(s, s->publisher.ledger.bell_fd, SOURCE_DOORBELL);
+    if (result == 0)
+        result = listen_to(s, flagshm_journal_fd(s->publisher.journal), SOURCE_JOURNAL);
+    if (result == 0)
+        result = listen_to(s, flagshm_governor_notify_fd(s->governor), SOURCE_NOTIFY);
     if (result != 0)
         return flagshm_error_set(error, result, "cannot set up the event loop: %s", strerror(-result));
     return 0;
@@ -367,6 +401,7 @@ static void end(struct server *s)
         flagshm_control_close(s->control);
     if (s->watch != NULL)
         flagshm_watch_close(s->watch);
+    flagshm_governor_close(s->governor);
     flagshm_publisher_close(&s->publisher);
     close(s->timer_fd);
     close(s->signal_fd);

@@ -13,6 +13,7 @@
 struct flagshm_server_options {
     struct flagshm_publisher_options publisher;
     const char *socket_path;
+    const char *instance;
     const char *notify_dir; /* the targets of notices */
     gid_t admin_group;      /* (gid_t)-1: root and the server's own user only */
 };

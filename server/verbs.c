@@ -1,8 +1,8 @@
 /* verbs: see the header. */
-#include "server/verbs.h"
 #include "server/clock.h"
 #include "server/log.h"
 #include "server/stats.h"
+#include "server/verbs_internal.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -13,9 +13,7 @@
 
 #define HISTORY_MAX 10000
 
-static cJSON *refuse(const char *code, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static cJSON *refuse(const char *code, const char *format, ...)
+cJSON *flagshm_verbs_refuse(const char *code, const char *format, ...)
 {
     cJSON *answer = cJSON_CreateObject();
     char message[512];
@@ -39,7 +37,7 @@ static void add_number(cJSON *object, const char *key, uint64_t number)
     cJSON_AddRawToObject(object, key, text);
 }
 
-static cJSON *agree(const struct flagshm_verbs *verbs)
+cJSON *flagshm_verbs_agree(const struct flagshm_verbs *verbs)
 {
     cJSON *answer = cJSON_CreateObject();
 
@@ -48,7 +46,7 @@ static cJSON *agree(const struct flagshm_verbs *verbs)
     return answer;
 }
 
-static const char *text_of(const cJSON *request, const char *key)
+const char *flagshm_verbs_text(const cJSON *request, const char *key)
 {
     const cJSON *value = cJSON_GetObjectItemCaseSensitive(request, key);
 
@@ -59,7 +57,7 @@ static const char *text_of(const cJSON *request, const char *key)
 
 static cJSON *ping(struct flagshm_verbs *verbs, const struct flagshm_peer *peer, const cJSON *request)
 {
-    cJSON *answer = agree(verbs);
+    cJSON *answer = flagshm_verbs_agree(verbs);
 
     (void)peer;
     (void)request;
@@ -102,7 +100,7 @@ static void add_time(cJSON *answer, const char *key, uint64_t realtime_ns)
 static cJSON *status(struct flagshm_verbs *verbs, const struct flagshm_peer *peer, const cJSON *request)
 {
     const struct flagshm_publisher *p = verbs->publisher;
-    cJSON *answer = agree(verbs);
+    cJSON *answer = flagshm_verbs_agree(verbs);
     char health[512];
 
     (void)peer;
@@ -139,13 +137,13 @@ static cJSON *history(struct flagshm_verbs *verbs, const struct flagshm_peer *pe
     (void)peer;
     if (limit != NULL &&
         (!cJSON_IsNumber(limit) || limit->valuedouble < 1 || limit->valuedouble > HISTORY_MAX))
-        return refuse("usage", "limit must be a number 1..%d", HISTORY_MAX);
+        return flagshm_verbs_refuse("usage", "limit must be a number 1..%d", HISTORY_MAX);
     if (limit != NULL)
         count = (size_t)limit->valuedouble;
-    events = flagshm_journal_history(verbs->publisher->journal, text_of(request, "flag"), count);
+    events = flagshm_journal_history(verbs->publisher->journal, flagshm_verbs_text(request, "flag"), count);
     if (events == NULL)
-        return refuse("failed", "the journal cannot be read now");
-    answer = agree(verbs);
+        return flagshm_verbs_refuse("failed", "the journal cannot be read now");
+    answer = flagshm_verbs_agree(verbs);
     cJSON_AddItemToObject(answer, "events", events);
     return answer;
 }
@@ -159,11 +157,13 @@ static cJSON *show(struct flagshm_verbs *verbs, const struct flagshm_peer *peer,
 
     (void)peer;
     if (!cJSON_IsNumber(number) || number->valuedouble < 1 || number->valuedouble > 9007199254740992.0)
-        return refuse("usage", "file_rev must be the number of a file revision (see flagctl history)");
+        return flagshm_verbs_refuse("usage",
+                                    "file_rev must be the number of a file revision (see flagctl history)");
     text = flagshm_journal_text(verbs->publisher->journal, (uint64_t)number->valuedouble, &bytes);
     if (text == NULL)
-        return refuse("failed", "there is no file revision %.0f in the journal", number->valuedouble);
-    answer = agree(verbs);
+        return flagshm_verbs_refuse("failed", "there is no file revision %.0f in the journal",
+                                    number->valuedouble);
+    answer = flagshm_verbs_agree(verbs);
     cJSON_AddStringToObject(answer, "text", text); /* accepted texts are sound UTF-8 without NUL */
     free(text);
     return answer;
@@ -173,7 +173,7 @@ static cJSON *show(struct flagshm_verbs *verbs, const struct flagshm_peer *peer,
 
 static cJSON *already(const struct flagshm_verbs *verbs)
 {
-    cJSON *answer = agree(verbs);
+    cJSON *answer = flagshm_verbs_agree(verbs);
 
     cJSON_AddBoolToObject(answer, "already", true);
     return answer;
@@ -182,25 +182,25 @@ static cJSON *already(const struct flagshm_verbs *verbs)
 /* The flag that a kill or unkill names: NULL with *all; or NULL and *answer set. */
 static const char *flag_of(const cJSON *request, bool *all, cJSON **answer)
 {
-    const char *flag = text_of(request, "flag");
+    const char *flag = flagshm_verbs_text(request, "flag");
 
     *all = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(request, "all"));
     *answer = NULL;
     if (*all == (flag != NULL)) {
-        *answer = refuse("usage", "name one flag, or all");
+        *answer = flagshm_verbs_refuse("usage", "name one flag, or all");
         return NULL;
     }
     if (flag != NULL && !flagshm_is_flag_name(flag, strlen(flag))) {
-        *answer = refuse("no_such_flag", "\"%.80s\" can be no flag's name", flag);
+        *answer = flagshm_verbs_refuse("no_such_flag", "\"%.80s\" can be no flag's name", flag);
         return NULL;
     }
     return flag;
 }
 
 static bool give_to_disk(struct flagshm_verbs *verbs, const struct flagshm_peer *peer, const char *flag,
-                         const char *reason, bool is_erase)
+                         const char *reason, bool is_erase, bool is_resume)
 {
-    struct flagshm_disk_job job = {.is_erase = is_erase, .ticket = peer->ticket};
+    struct flagshm_disk_job job = {.is_erase = is_erase, .is_resume = is_resume, .ticket = peer->ticket};
 
     snprintf(job.flag, sizeof job.flag, "%s", flag != NULL ? flag : "");
     if (is_erase)
@@ -214,7 +214,7 @@ static bool give_to_disk(struct flagshm_verbs *verbs, const struct flagshm_peer 
 /* Published first: no disk may hold back a kill. The answer comes when it is on the disk as well. */
 static cJSON *kill_verb(struct flagshm_verbs *verbs, const struct flagshm_peer *peer, const cJSON *request)
 {
-    const char *reason = text_of(request, "reason"), *flag;
+    const char *reason = flagshm_verbs_text(request, "reason"), *flag;
     cJSON *answer;
     bool all;
     int result;
@@ -224,21 +224,21 @@ static cJSON *kill_verb(struct flagshm_verbs *verbs, const struct flagshm_peer *
         return answer;
     result = flagshm_publisher_kill(verbs->publisher, flag, peer->user, reason);
     if (result == -ENOENT)
-        return refuse("no_such_flag", "there is no flag \"%s\"", flag);
+        return flagshm_verbs_refuse("no_such_flag", "there is no flag \"%s\"", flag);
     if (result != 0 && result != -EALREADY)
-        return refuse("failed", "%s cannot be killed: %s", flag, strerror(-result));
+        return flagshm_verbs_refuse("failed", "%s cannot be killed: %s", flag, strerror(-result));
     if (result == -EALREADY)
         return already(verbs);
-    if (!give_to_disk(verbs, peer, flag, reason, false))
-        return refuse("failed",
-                      "killed now, but there is no memory to write it down: it may be lost by a restart");
+    if (!give_to_disk(verbs, peer, flag, reason, false, false))
+        return flagshm_verbs_refuse(
+            "failed", "killed now, but there is no memory to write it down: it may be lost by a restart");
     return NULL;
 }
 
 /* Erased from the disk first: a restart in between may only find the flag still killed. */
 static cJSON *unkill_verb(struct flagshm_verbs *verbs, const struct flagshm_peer *peer, const cJSON *request)
 {
-    const char *reason = text_of(request, "reason"), *flag;
+    const char *reason = flagshm_verbs_text(request, "reason"), *flag;
     cJSON *answer;
     bool all;
 
@@ -248,11 +248,12 @@ static cJSON *unkill_verb(struct flagshm_verbs *verbs, const struct flagshm_peer
     if (!flagshm_publisher_is_killed(verbs->publisher, flag)) {
         if (flag != NULL &&
             (!verbs->publisher->has_good || flagshm_flagfile_find(&verbs->publisher->good, flag) == NULL))
-            return refuse("no_such_flag", "there is no flag \"%s\"", flag);
+            return flagshm_verbs_refuse("no_such_flag", "there is no flag \"%s\"", flag);
         return already(verbs);
     }
-    if (!give_to_disk(verbs, peer, flag, reason, true))
-        return refuse("failed", "no memory: nothing has changed");
+    if (!give_to_disk(verbs, peer, flag, reason, true,
+                      cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(request, "resume"))))
+        return flagshm_verbs_refuse("failed", "no memory: nothing has changed");
     return NULL;
 }
 
@@ -262,6 +263,9 @@ static cJSON *lift(struct flagshm_verbs *verbs, const struct flagshm_disk_job *j
     char user[64];
     const char *colon = strstr(job->why, ": ");
     size_t length = colon != NULL ? (size_t)(colon - job->why) : strlen(job->why);
+    const struct flagshm_ward *ward = flagshm_wards_find_name(&verbs->publisher->wards, job->flag);
+    uint32_t before_mpct = ward != NULL ? ward->state.share_mpct : 0;
+    struct flagshm_governor_answer answer;
     int result;
 
     snprintf(user, sizeof user, "%.*s", (int)(length < sizeof user ? length : sizeof user - 1), job->why);
@@ -270,9 +274,15 @@ static cJSON *lift(struct flagshm_verbs *verbs, const struct flagshm_disk_job *j
     if (result == -EALREADY)
         return already(verbs);
     if (result != 0)
-        return refuse("failed", "the kill is taken back, but the table stays as it is: %s",
-                      verbs->publisher->refusal.text);
-    return agree(verbs);
+        return flagshm_verbs_refuse("failed", "the kill is taken back, but the table stays as it is: %s",
+                                    verbs->publisher->refusal.text);
+    if (job->is_resume && job->flag[0] != '\0') {
+        if (!flagshm_governor_resume_at(verbs->governor, job->flag, before_mpct, user, job->ticket, &answer))
+            return NULL;
+        if (answer.result != 0)
+            return flagshm_verbs_of_answer(verbs, &answer);
+    }
+    return flagshm_verbs_agree(verbs);
 }
 
 void flagshm_verbs_disk_done(struct flagshm_verbs *verbs, const struct flagshm_disk_job *job)
@@ -283,16 +293,19 @@ void flagshm_verbs_disk_done(struct flagshm_verbs *verbs, const struct flagshm_d
     if (job->result != 0)
         flagshm_log(FLAGSHM_LOG_ERROR, "%s", job->error.text);
     if (job->is_erase)
-        answer = job->result == 0 ? lift(verbs, job)
-                                  : refuse("failed", "%s stay killed: %s", name, job->error.text);
+        answer = job->result == 0
+                     ? lift(verbs, job)
+                     : flagshm_verbs_refuse("failed", "%s stay killed: %s", name, job->error.text);
     else {
-        answer = agree(verbs);
+        answer = flagshm_verbs_agree(verbs);
         cJSON_AddBoolToObject(answer, "durable", job->result == 0);
         if (job->result != 0) {
             cJSON_AddStringToObject(answer, "warning", job->error.text);
             flagshm_publisher_unwritten(verbs->publisher, job->flag[0] != '\0' ? job->flag : NULL);
         }
     }
+    if (answer == NULL)
+        return; /* the governor answers */
     if (job->ticket != 0)
         flagshm_control_reply(verbs->control, job->ticket, answer);
     else
@@ -309,8 +322,9 @@ static cJSON *accept_verb(struct flagshm_verbs *verbs, const struct flagshm_peer
     if (result == -EALREADY)
         return already(verbs);
     if (result != 0)
-        return refuse("failed", "the deletions are not applied: %s", verbs->publisher->refusal.text);
-    answer = agree(verbs);
+        return flagshm_verbs_refuse("failed", "the deletions are not applied: %s",
+                                    verbs->publisher->refusal.text);
+    answer = flagshm_verbs_agree(verbs);
     cJSON_AddNumberToObject(answer, "deleted", (double)held);
     return answer;
 }
@@ -320,19 +334,19 @@ static cJSON *reload_verb(struct flagshm_verbs *verbs, const struct flagshm_peer
     (void)request;
     flagshm_journal_event(verbs->publisher->journal, flagshm_realtime_ns(), "reload", NULL, peer->user, NULL);
     verbs->wants_reload = true;
-    return agree(verbs);
+    return flagshm_verbs_agree(verbs);
 }
 
 static cJSON *stats(struct flagshm_verbs *verbs, const struct flagshm_peer *peer, const cJSON *request)
 {
-    const char *flag = text_of(request, "flag");
+    const char *flag = flagshm_verbs_text(request, "flag");
     cJSON *answer, *flags;
 
     (void)peer;
     if (flag != NULL &&
         (!verbs->publisher->has_good || flagshm_flagfile_find(&verbs->publisher->good, flag) == NULL))
-        return refuse("no_such_flag", "there is no flag \"%.64s\"", flag);
-    answer = agree(verbs);
+        return flagshm_verbs_refuse("no_such_flag", "there is no flag \"%.64s\"", flag);
+    answer = flagshm_verbs_agree(verbs);
     flags = flagshm_stats(verbs->publisher, flag, answer);
     cJSON_AddItemToObject(answer, "flags", flags);
     return answer;
@@ -344,34 +358,51 @@ static const struct verb {
     bool is_change;
     bool is_urgent; /* done also for a client that has hung up meanwhile: it has been told so, and means it */
 } verb_table[] = {
-    {"ping", ping, false, false},         {"status", status, false, false},
-    {"history", history, false, false},   {"show", show, false, false},
-    {"stats", stats, false, false},       {"kill", kill_verb, true, true},
-    {"unkill", unkill_verb, true, false}, {"accept", accept_verb, true, false},
+    {"ping", ping, false, false},
+    {"status", status, false, false},
+    {"history", history, false, false},
+    {"show", show, false, false},
+    {"stats", stats, false, false},
+    {"kill", kill_verb, true, true},
+    {"unkill", unkill_verb, true, false},
+    {"accept", accept_verb, true, false},
     {"reload", reload_verb, true, false},
+    {"rollouts", flagshm_verb_rollouts, false, false},
+    {"rollback", flagshm_verb_rollback, true, true},
+    {"clear", flagshm_verb_clear, true, false},
+    {"approve", flagshm_verb_approve, true, false},
+    {"pause", flagshm_verb_pause, true, true},
+    {"resume", flagshm_verb_resume, true, false},
+    {"advance", flagshm_verb_advance, true, false},
+    {"waive", flagshm_verb_waive, true, false},
+    {"freeze", flagshm_verb_freeze, true, true},
+    {"thaw", flagshm_verb_thaw, true, false},
+    {"drill", flagshm_verb_drill, true, false},
+    {"drill_end", flagshm_verb_drill_end, true, false},
 };
 
 cJSON *flagshm_verbs_answer(void *context, const struct flagshm_peer *peer, const cJSON *request)
 {
     struct flagshm_verbs *verbs = context;
-    const char *name = text_of(request, "verb");
+    const char *name = flagshm_verbs_text(request, "verb");
     size_t i;
 
     if (name == NULL)
-        return refuse("usage", "a request is an object with a \"verb\"");
+        return flagshm_verbs_refuse("usage", "a request is an object with a \"verb\"");
     for (i = 0; i < sizeof verb_table / sizeof verb_table[0]; i++) {
         if (strcmp(verb_table[i].name, name) != 0)
             continue;
         if (verb_table[i].is_change && !peer->may_change)
-            return refuse("denied",
-                          "%s may not %s: root, the server's user, or a member of its admin group may",
-                          peer->user, name);
+            return flagshm_verbs_refuse(
+                "denied", "%s may not %s: root, the server's user, or a member of its admin group may",
+                peer->user, name);
         if (verb_table[i].is_change && !verb_table[i].is_urgent && peer->has_gone) {
             flagshm_log(FLAGSHM_LOG_NOTICE, "%s: %s is not done: who asked for it no longer waits",
                         peer->user, name);
-            return refuse("failed", "nobody waits for the answer any more");
+            return flagshm_verbs_refuse("failed", "nobody waits for the answer any more");
         }
         return verb_table[i].answer(verbs, peer, request);
     }
-    return refuse("usage", "this server (release %s) does not know \"%.40s\"", FLAGSHM_VERSION, name);
+    return flagshm_verbs_refuse("usage", "this server (release %s) does not know \"%.40s\"", FLAGSHM_VERSION,
+                                name);
 }

@@ -4,6 +4,8 @@
  * Call n, from 0 on, is of user-(n % ids). Keys:
  *   ids=N            users (COUNT)                  flags=N       FLAG0 ... FLAGN-1 in turn, instead of FLAG
  *   status=N         HTTP status (200)              per_s=N       calls a second (0: as fast as it goes)
+ *   variant_fail_every=N  the same, of the variant's calls alone     lasts_ms=N  goes on for so long, whatever COUNT is
+ *   variant_status=N variant_latency_ms=N variant_unfinished=1 (its calls begin and never end)
  *   fail_every=N     each N-th call gets 500 (0)    latency_ms=N ttft_ms=N input=N output=N attempts=N
  *   started=0        without FLAGSHM_STARTED        unfinished=N  the last N calls do not end
  *   json=valid|invalid   refusal=1   truncated=1   empty=1   cancelled=1   shadow=1 (a shadow call beside each)
@@ -11,14 +13,17 @@
  */
 #include "client/flagshm.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 struct booking {
     const char *flag;
-    long count, ids, flags, per_s, fail_every, unfinished;
-    bool is_started, has_shadow;
+    long count, ids, flags, per_s, fail_every, unfinished, variant_fail_every, variant_calls, lasts_ms;
+    bool is_started, has_shadow, is_variant_unfinished;
+    uint32_t variant_status;
+    uint64_t variant_latency_ns;
     struct flagshm_outcome outcome;
 };
 
@@ -38,6 +43,16 @@ static bool read_key(struct booking *b, const char *word)
         b->per_s = number;
     else if (IS("fail_every"))
         b->fail_every = number;
+    else if (IS("variant_fail_every"))
+        b->variant_fail_every = number;
+    else if (IS("variant_status"))
+        b->variant_status = (uint32_t)number;
+    else if (IS("variant_latency_ms"))
+        b->variant_latency_ns = (uint64_t)number * 1000000u;
+    else if (IS("variant_unfinished"))
+        b->is_variant_unfinished = number != 0;
+    else if (IS("lasts_ms"))
+        b->lasts_ms = number;
     else if (IS("unfinished"))
         b->unfinished = number;
     else if (IS("started"))
@@ -72,7 +87,19 @@ static bool read_key(struct booking *b, const char *word)
     return true;
 }
 
-static int book(const struct booking *b, struct flagshm *fs, long n, struct flagshm_decision *d)
+static void become_variant(struct booking *b, struct flagshm_outcome *outcome)
+{
+    b->variant_calls++;
+    if (b->variant_status > 0)
+        outcome->http_status = b->variant_status;
+    if (b->variant_fail_every > 0 && b->variant_calls % b->variant_fail_every == 0)
+        outcome->http_status = 500;
+    if (b->variant_latency_ns > 0)
+        outcome->latency_ns = b->variant_latency_ns;
+}
+
+/* A slot that was taken for others meanwhile is no fault: the next decision carries the one of now. */
+static int book(struct booking *b, struct flagshm *fs, long n, struct flagshm_decision *d)
 {
     struct flagshm_outcome outcome = b->outcome, started = {.event = FLAGSHM_STARTED};
     char id[40], flag[FLAGSHM_NAME_MAX + 1];
@@ -90,11 +117,22 @@ static int book(const struct booking *b, struct flagshm *fs, long n, struct flag
         code = flagshm_record(fs, d, &started);
     if (b->fail_every > 0 && n % b->fail_every == 0)
         outcome.http_status = 500;
-    if (code == 0 && n < b->count - b->unfinished)
+    if (d->arm > 0)
+        become_variant(b, &outcome);
+    if (code == 0 && (b->lasts_ms > 0 || n < b->count - b->unfinished) &&
+        !(d->arm > 0 && b->is_variant_unfinished))
         code = flagshm_record(fs, d, &outcome);
     if (code == 0 && b->has_shadow)
         code = flagshm_record_shadow(fs, d, &outcome, &outcome);
-    return code;
+    return code == -ESTALE && b->lasts_ms > 0 ? 0 : code;
+}
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
 }
 
 int main(int argc, char **argv)
@@ -104,6 +142,7 @@ int main(int argc, char **argv)
     struct flagshm fs;
     char names[8][32] = {""};
     long arms[8] = {0}, n;
+    uint64_t until_ms;
     int code, i;
 
     if (argc < 3)
@@ -116,7 +155,8 @@ int main(int argc, char **argv)
             return 2;
         }
     code = flagshm_open(&fs, NULL);
-    for (n = 0; n < b.count && code == 0; n++) {
+    until_ms = now_ms() + (uint64_t)b.lasts_ms;
+    for (n = 0; (b.lasts_ms > 0 ? now_ms() < until_ms : n < b.count) && code == 0; n++) {
         code = book(&b, &fs, n, &d);
         if (code == 0 && d.slot != FLAGSHM_NO_SLOT) {
             arms[d.arm % 8]++;

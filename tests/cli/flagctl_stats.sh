@@ -337,6 +337,9 @@ expect_match "^  magic +0x31434f5348474c46$" "$output"
 expect_match "^  flag +split$" "$output"
 expect_match "^json_invalid +[1-9]" "$output"
 expect_match "^latency_ms p50/p95 +(9[4-9]|10[0-6])[.0-9]*/" "$output"
+expect_match "^SIGNAL +KIND" "$output" # its outcomes came, so the default guardrails watch it
+expect_match "^0 +error +slot" "$output"
+run 0 "$flagctl" dump --outcomes three
 expect_match "no signals: no guardrail watches" "$output"
 run 0 "$flagctl" dump --outcomes split -o json
 number=$(field .slot.number)
