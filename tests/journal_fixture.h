@@ -107,15 +107,14 @@ static inline void file(struct world *w, uint64_t time_ns, uint64_t file_rev, co
     flagshm_journal_file(w->journal, time_ns, file_rev, text, strlen(text), NULL);
 }
 
-/* The history as "kind:detail,kind:detail,...". */
+/* The history as "kind:detail,kind:detail,...". Also called in children, where an assert would wait for ever. */
 static inline const char *told(struct world *w, const char *flag, size_t limit)
 {
     static char text[4096];
     cJSON *events = flagshm_journal_history(w->journal, flag, limit), *one;
     size_t at = 0;
 
-    cr_assert_not_null(events);
-    text[0] = '\0';
+    (void)snprintf(text, sizeof text, "%s", events != NULL ? "" : "unreadable");
     cJSON_ArrayForEach(one, events)
     {
         const char *detail = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(one, "detail"));

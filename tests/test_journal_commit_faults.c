@@ -1,5 +1,5 @@
 /* test_journal_commit_faults: a condition that cannot be written comes to nothing for good; all else waits and is written; and
- * neither damage nor a full queue costs a state. */
+ * damage costs no state. */
 #include "server/clock.h"
 #include "server/journal_internal.h"
 #include "tests/journal_commit_fixture.h"
@@ -244,95 +244,6 @@ Test(journal_commit_faults, what_was_reported_outlives_a_sudden_death)
     }
     open_well(&w);
     world_end(&w);
-}
-
-/* ---- a queue that overflows ---- */
-
-static void overflow(struct world *w)
-{
-    int i;
-
-    for (i = 0; i < 10000; i++)
-        event(w, NOON, "kill", "a", "x");
-}
-
-Test(journal_commit_faults, a_queue_that_overflows_never_drops_the_state_of_a_commit)
-{
-    const struct flagshm_journal_commit first = {.realtime_ns = NOON,
-                                                 .flag = "first",
-                                                 .state = "1",
-                                                 .kind = "rollback",
-                                                 .setting = "frozen",
-                                                 .value = "yes",
-                                                 .ticket = 1};
-    struct world w;
-
-    world_make(&w);
-    write_file(w.dir, "a file where the directory should be", 36);
-    open_journal(&w);
-    flagshm_journal_commit(w.journal, &first);
-    cr_assert_eq(reported(&w, 1), -ENOTDIR);
-    commit_state(&w, "second", "old", 0);
-    overflow(&w);
-    commit_state(&w, "second", "new", 0);
-    overflow(&w);
-    flush(&w); /* there and back again */
-    commit_state(&w, "third", "3", 0);
-    commit_state(&w, "gone", "4", 0);
-    flagshm_journal_commit(w.journal, &(struct flagshm_journal_commit){.flag = "gone", .is_forgotten = true});
-    overflow(&w);
-    cr_assert_leq(w.journal->count, 10000);
-    unlink(w.dir);
-    flush_well(&w);
-    cr_assert_str_eq(states(&w), "{\"first\":\"1\",\"second\":\"new\",\"third\":\"3\"}");
-    cr_assert_str_eq(setting(&w, "frozen"), "yes");
-    cr_assert_eq(seen(w.db, "SELECT count(*) FROM event"), 10001);
-    cr_assert_eq(
-        seen(w.db, "SELECT count(*) FROM event WHERE kind = 'lost' AND detail LIKE '20001 records%'"), 1,
-        "two rounds of events, and the event of the first commit");
-    world_end(&w);
-}
-
-/* Of records that are kept, each as "flag=state". */
-static const char *kept_text(const struct journal_kept *kept)
-{
-    const struct journal_record *record;
-    static char text[256];
-    size_t at = 0;
-
-    text[0] = '\0';
-    for (record = kept->first; record != NULL; record = record->next)
-        at += (size_t)snprintf(text + at, sizeof text - at, "%s%s=%s%s%s", at > 0 ? " " : "",
-                               record->flag != NULL ? record->flag : "",
-                               record->state != NULL ? record->state : "", record->setting != NULL ? "+" : "",
-                               record->setting != NULL ? record->setting : "");
-    return text;
-}
-
-Test(journal_commit_faults, only_what_is_certain_makes_an_older_word_old)
-{
-    static const struct {
-        struct journal_record record;
-        const char *kept;
-    } cases[] = {
-        {{.flag = "a", .state = "1"}, "a=1"},
-        {{.flag = "b", .state = "2", .setting = "frozen", .value = "x"}, "a=1 b=2+frozen"},
-        {{.flag = "a", .state = "3"}, "b=2+frozen a=3"},
-        {{.flag = "b", .state = "4"}, "b=+frozen a=3 b=4"},
-        {{.setting = "frozen"}, "a=3 b=4 =+frozen"},
-        {{.flag = "a", .state = "5", .is_condition = true}, "a=3 b=4 =+frozen a=5"},
-        {{.flag = "a", .state = "6"}, "b=4 =+frozen a=5 a=6"},
-        {{.flag = "a", .is_forgotten = true}, "b=4 =+frozen a=5 a="},
-    };
-    struct journal_kept kept;
-    size_t i;
-
-    journal_kept_begin(&kept);
-    for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        journal_keep(&kept, journal_record_copy(&cases[i].record));
-        cr_assert_str_eq(kept_text(&kept), cases[i].kept, "%zu: %s", i, kept_text(&kept));
-    }
-    journal_records_free(kept.first);
 }
 
 /* ---- damage ---- */
