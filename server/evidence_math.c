@@ -2,8 +2,13 @@
 #include "server/evidence_math.h"
 
 #include <math.h>
+#include <string.h>
 
-#define SRM_PRIOR 100.0 /* users that the prior of the sample ratio is worth */
+#define NOTICE_Q_MIN      0.002
+#define NOTICE_EVENTS_MAX 200000u
+#define NOTICE_USERS_MAX  8192u /* of the variant with an event */
+#define NOTICE_NOTHING    1e-13 /* a chance that is not followed any more */
+#define SRM_PRIOR         100.0 /* users that the prior of the sample ratio is worth */
 
 static const double event_ratios[] = {1.5, 2, 3, 5, 10};
 static const double amount_ratios[] = {1.1, 1.2, 1.35, 1.6, 2, 3};
@@ -152,4 +157,63 @@ double flagshm_events_to_2x(double q, double ln_bound)
     if (!(q > 0 && q < 1))
         return 0;
     return ln_bound / (theta * log(theta / q) + (1 - theta) * (log1p(-theta) - log1p(-q)));
+}
+
+double flagshm_alpha_first_events(double alpha, uint64_t n, double guard_weight)
+{
+    return flagshm_alpha_nth(alpha, n) * guard_weight * exp(flagshm_level_ln_weight(0)) * 0.5;
+}
+
+/* The chance of each number of variant users with an event, among those ways that have not crossed yet: from `low` below `edge`. One event more:
+ * the variant's with the chance theta. Returns the chance that left at the edge. */
+static double step_event(double *chances, uint32_t *low, uint32_t edge, double theta)
+{
+    double from_below = 0;
+    uint32_t a;
+
+    for (a = *low; a < edge; a++) {
+        double here = chances[a];
+
+        chances[a] = here * (1 - theta) + from_below;
+        from_below = here * theta;
+    }
+    while (*low + 1 < edge && chances[*low] < NOTICE_NOTHING)
+        (*low)++;
+    return from_below;
+}
+
+/* Events of both arms until half of all ways have crossed the bound. */
+static double median_events(double q, double theta, double bound)
+{
+    double chances[NOTICE_USERS_MAX + 1], crossed = 0;
+    uint32_t low = 0, edge = 1, n; /* with `edge` of the variant's among the n events it has crossed */
+    struct flagshm_odds odds;
+
+    flagshm_odds_events(&odds, q);
+    memset(chances, 0, sizeof chances);
+    chances[0] = 1;
+    for (n = 1; n <= NOTICE_EVENTS_MAX; n++) {
+        double before = crossed, above = step_event(chances, &low, edge, theta);
+
+        while (edge <= n && edge < NOTICE_USERS_MAX && flagshm_odds_ln_e(&odds, edge, n - edge) < bound) {
+            chances[edge++] = above; /* not crossed by so many, now that there are more of control's */
+            above = 0;
+        }
+        if (edge == NOTICE_USERS_MAX)
+            return INFINITY;
+        crossed += above;
+        if (crossed >= 0.5)
+            return n - 1 + (0.5 - before) / (crossed - before);
+    }
+    return INFINITY;
+}
+
+double flagshm_users_to_notice(double q, double ratio, double base_rate, double alpha)
+{
+    double theirs = ratio * base_rate < 1 ? ratio * base_rate : 1,
+           share = q > NOTICE_Q_MIN ? q : NOTICE_Q_MIN, with_event = share * theirs + (1 - share) * base_rate;
+
+    if (!(q > 0 && q < 1) || !(base_rate > 0 && base_rate < 1) || !(ratio > 1) || !(alpha > 0 && alpha < 1))
+        return INFINITY;
+    return median_events(share, share * theirs / with_event, -log(alpha)) * share / with_event;
 }

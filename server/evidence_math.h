@@ -48,4 +48,14 @@ double flagshm_alpha_nth(double alpha, uint64_t n);
 /* Events, of both arms, until a ratio of 2 is noticed with -ln(alpha) = ln_bound: Wald's ln(1/alpha) / KL(theta_2 || q). */
 double flagshm_events_to_2x(double q, double ln_bound);
 
+/* alpha of one guardrail's first events in the slot, of the nth evidence: alpha / (n (n+1)) times the guardrail's weight, half of it for
+ * level 0 and half of that for the slot. */
+double flagshm_alpha_first_events(double alpha, uint64_t n, double guard_weight);
+/* The median number of the variant's users until a variant that has an event `ratio` times as often as control is noticed: by first events
+ * alone, each user counted once, `base_rate` of control's users having one (so `ratio` x `base_rate` of the variant's, all at most), at share q and
+ * the alpha above. It follows the distribution of (a, b) from event to event. INFINITY: it is as good as never noticed (too near to no
+ * difference, or nothing to compare: q of 0 or 1). Levels and timed windows notice heavy use sooner, so that it is on the safe side. A small q
+ * is taken as 0.002, where the result has all but stopped to depend on it. Cost: up to some 100 ms, for what takes 10^5 events. */
+double flagshm_users_to_notice(double q, double ratio, double base_rate, double alpha);
+
 #endif

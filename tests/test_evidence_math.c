@@ -144,3 +144,43 @@ Test(evidence_math, weights_and_alphas_sum_to_no_more_than_one)
         alphas += flagshm_alpha_nth(0.01, i);
     cr_expect(alphas < 0.01 && alphas > 0.00999);
 }
+
+/* Medians of simulations made elsewhere: share 5 %, base rate 1 %, a call a user. */
+Test(evidence_math, users_to_notice_agree_with_simulations)
+{
+    static const struct {
+        double ratio, alone, judged; /* alpha 0.01; four guardrails of even weight in the first slot */
+    } figures[] = {{2, 1360, 2411}, {3, 400, 711}, {5, 123, 235}, {10, 47, 74}, {100, 4, 5}};
+    double judged = flagshm_alpha_first_events(0.01, 1, 0.25);
+    size_t i;
+
+    cr_expect(is_near(judged, 0.01 / 2 / 4 / 2 / 2));
+    for (i = 0; i < sizeof figures / sizeof *figures; i++) {
+        double alone = flagshm_users_to_notice(0.05, figures[i].ratio, 0.01, 0.01),
+               slot = flagshm_users_to_notice(0.05, figures[i].ratio, 0.01, judged);
+
+        cr_expect(fabs(alone - figures[i].alone) < 0.15 * figures[i].alone + 0.5, "%gx: %g, not %g",
+                  figures[i].ratio, alone, figures[i].alone);
+        cr_expect(fabs(slot - figures[i].judged) < 0.15 * figures[i].judged + 0.5, "%gx: %g, not %g",
+                  figures[i].ratio, slot, figures[i].judged);
+    }
+}
+
+Test(evidence_math, users_to_notice_at_its_ends)
+{
+    double few = flagshm_users_to_notice(0.00001, 2, 0.01, 1e-3), more;
+
+    /* The same where the share is next to nothing; never, where there is nothing to notice or to compare. */
+    more = flagshm_users_to_notice(0.001, 2, 0.01, 1e-3);
+    cr_expect(fabs(few - more) < 0.02 * more, "%g %g", few, more);
+    cr_expect(flagshm_users_to_notice(0.05, 2, 0.001, 1e-3) >
+              8 * flagshm_users_to_notice(0.05, 2, 0.01, 1e-3));
+    cr_expect(flagshm_users_to_notice(0.05, 2, 0.01, 1e-5) > flagshm_users_to_notice(0.05, 2, 0.01, 1e-3));
+    cr_expect(flagshm_users_to_notice(0.75, 2, 0.01, 1e-3) < 1e5);
+    cr_expect_eq(flagshm_users_to_notice(0.05, 1.05, 0.01, 1e-3), INFINITY);
+    cr_expect_eq(flagshm_users_to_notice(0.05, 1, 0.01, 1e-3), INFINITY);
+    cr_expect_eq(flagshm_users_to_notice(0, 2, 0.01, 1e-3), INFINITY);
+    cr_expect_eq(flagshm_users_to_notice(1, 2, 0.01, 1e-3), INFINITY);
+    cr_expect_eq(flagshm_users_to_notice(0.05, 2, 0, 1e-3), INFINITY);
+    cr_expect_eq(flagshm_users_to_notice(0.05, NAN, 0.01, NAN), INFINITY);
+}
