@@ -172,6 +172,7 @@ static int doctor_run(struct flagctl *ctl, int argc, char **argv)
     doctor_file(&d);
     doctor_switches(&d);
     doctor_outcomes(&d);
+    doctor_rollouts(&d);
     doctor_upkeep(&d);
     doctor_disk(&d);
     if (d.has_table)
@@ -197,7 +198,8 @@ const struct flagctl_command flagctl_doctor_command = {
     .summary = "is everything as it should be; what is not, and the mend",
     .help = "Looks at the environment, the table and who owns it, the heartbeat, the server, its lock, the "
             "flag file and whether it is\n"
-            "what is served, kills, the outcome segment and its slots, held deletions, the watch, the "
+            "what is served, kills, the outcome segment and its slots, rollouts that are stuck, undrilled or "
+            "frozen, held deletions, the watch, the "
             "journal, and the "
             "room that is left. It\n"
             "changes nothing. As another user than root or the server's it sees less, and says what.\n\n"

@@ -1,12 +1,15 @@
 /* get: one flag: what it serves, and what its file says of it. */
 #include "server/flagfile.h"
 #include "server/json_scan.h"
+#include "tools/rollout_view.h"
 #include "tools/text.h"
 #include "tools/view.h"
 #include "tools/wait.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#define PATIENCE_MS 500 /* the table is shown all the same */
 
 struct source { /* what the flag file says, where it can be read */
     struct flagshm_flagfile file;
@@ -125,7 +128,8 @@ static void file_add(cJSON *json, const struct source *source)
 }
 
 static int flag_json(struct flagctl *ctl, const struct flagshm_snapshot *snapshot,
-                     const struct flagshm_snapshot_flag *flag, const struct source *source)
+                     const struct flagshm_snapshot_flag *flag, const struct source *source,
+                     const cJSON *rollout)
 {
     struct flagctl_served served = flagctl_served(snapshot, flag);
     const struct flagshm_flag *words = described(source);
@@ -162,19 +166,15 @@ static int flag_json(struct flagctl *ctl, const struct flagshm_snapshot *snapsho
     flagctl_json_i64(json, "age_ms", snapshot->age_ns / 1000000);
     (void)cJSON_AddBoolToObject(json, "stale", flagctl_is_stale(snapshot));
     file_add(json, source);
+    (void)cJSON_AddStringToObject(
+        json, "guard", flagctl_guard_word(rollout, (flag->switches & FLAGSHM_SWITCH_GUARDED) != 0));
+    (void)cJSON_AddItemToObject(json, "status",
+                                rollout != NULL ? cJSON_Duplicate(rollout, true) : cJSON_CreateNull());
+    flagctl_json_whole(cJSON_GetObjectItemCaseSensitive(json, "status"));
     return flagctl_json(ctl, json);
 }
 
 /* ---- for people ---- */
-
-static void line_print(struct flagctl *ctl, const char *label, const char *text)
-{
-    size_t room = strlen(text) + 1;
-    char *clean = malloc(room);
-    if (clean != NULL)
-        (void)fprintf(ctl->out, "  %-12s %s\n", label, flagctl_clean(text, clean, room));
-    free(clean);
-}
 
 static const char *reason_words(const struct flagctl_served *served, const struct flagshm_snapshot *snapshot,
                                 const struct flagshm_snapshot_flag *flag)
@@ -205,7 +205,7 @@ static void arm_print(struct flagctl *ctl, const struct flagshm_snapshot_arm *ar
     else
         (void)snprintf(text, sizeof text, "%.380s... (%u bytes; all of it: -o json)", arm->value,
                        arm->value_bytes);
-    line_print(ctl, label, text);
+    flagctl_line_print(ctl, label, text);
 }
 
 static void file_print(struct flagctl *ctl, const struct source *source, const struct flagctl_served *served)
@@ -214,13 +214,13 @@ static void file_print(struct flagctl *ctl, const struct source *source, const s
     char share[24], text[2200];
 
     if (words != NULL && words->description != NULL)
-        line_print(ctl, "description", words->description);
+        flagctl_line_print(ctl, "description", words->description);
     if (words != NULL && words->owner != NULL)
-        line_print(ctl, "owner", words->owner);
+        flagctl_line_print(ctl, "owner", words->owner);
     if (words != NULL && words->created != NULL)
-        line_print(ctl, "created", words->created);
+        flagctl_line_print(ctl, "created", words->created);
     if (words != NULL && words->expires != NULL)
-        line_print(ctl, "expires", words->expires);
+        flagctl_line_print(ctl, "expires", words->expires);
     if (source->path[0] == '\0')
         return;
     if (!source->is_read)
@@ -235,12 +235,30 @@ static void file_print(struct flagctl *ctl, const struct source *source, const s
                        flagctl_share(source->entry->says_rollout_mpct, share));
     else
         (void)snprintf(text, sizeof text, "%s", source->path);
-    line_print(ctl, "file", text);
+    flagctl_line_print(ctl, "file", text);
+}
+
+/* What the server tells beside the table: is it watched, what does it wait for. */
+static void rollout_print(struct flagctl *ctl, const struct flagshm_snapshot_flag *flag, const cJSON *rollout)
+{
+    char text[256];
+
+    flagctl_line_print(ctl, "guard",
+                       flagctl_guard_word(rollout, (flag->switches & FLAGSHM_SWITCH_GUARDED) != 0));
+    if (!flagctl_is_at(rollout, "planned"))
+        return;
+    flagctl_line_print(ctl, "rollout", flagctl_rollout_line(rollout, text, sizeof text));
+    if (flagctl_text_at(rollout, "why")[0] != '\0')
+        flagctl_line_print(ctl, "why", flagctl_text_at(rollout, "why"));
+    (void)snprintf(text, sizeof text, "flagctl status %.64s", flag->name);
+    flagctl_line_print(ctl, "more", text);
 }
 
 static void flag_print(struct flagctl *ctl, const struct flagshm_snapshot *snapshot,
-                       const struct flagshm_snapshot_flag *flag, const struct source *source)
+                       const struct flagshm_snapshot_flag *flag, const struct source *source,
+                       const cJSON *rollout)
 {
+    cJSON *sentences = cJSON_CreateArray();
     struct flagctl_served served = flagctl_served(snapshot, flag);
     struct flagctl_warning warnings[8];
     size_t count = flagctl_warnings(snapshot, warnings, 8), i;
@@ -251,24 +269,29 @@ static void flag_print(struct flagctl *ctl, const struct flagshm_snapshot *snaps
                   ctl->is_colour ? "\033[0m" : "");
     (void)snprintf(text, sizeof text, "%s get a variant: %s", flagctl_share(served.mpct, share),
                    reason_words(&served, snapshot, flag));
-    line_print(ctl, "serving", text);
-    line_print(ctl, "stage", served.stage);
-    line_print(ctl, "reason", flagshm_reason_name(served.reason));
+    flagctl_line_print(ctl, "serving", text);
+    flagctl_line_print(ctl, "stage", served.stage);
+    flagctl_line_print(ctl, "reason", flagshm_reason_name(served.reason));
+    rollout_print(ctl, flag, rollout);
     for (k = 0; k < flag->arm_count; k++)
         arm_print(ctl, &flag->arms[k], flag->arm_count > 2 && k > 0);
-    line_print(ctl, "identity", identity_name(flag->switches));
+    flagctl_line_print(ctl, "identity", identity_name(flag->switches));
     if (strcmp(flag->salt, flag->name) != 0)
-        line_print(ctl, "salt", flag->salt);
-    line_print(ctl, "on_stale", (flag->switches & FLAGSHM_SWITCH_STALE_CONTROL) != 0 ? "control" : "hold");
+        flagctl_line_print(ctl, "salt", flag->salt);
+    flagctl_line_print(ctl, "on_stale",
+                       (flag->switches & FLAGSHM_SWITCH_STALE_CONTROL) != 0 ? "control" : "hold");
     if (flag->force_count != 0) {
         (void)snprintf(text, sizeof text, "%u id%s", flag->force_count, flag->force_count == 1 ? "" : "s");
-        line_print(ctl, "forced", text);
+        flagctl_line_print(ctl, "forced", text);
     }
     file_print(ctl, source, &served);
     (void)snprintf(text, sizeof text, "%llu (the flag changed last in %llu), file_rev %llu",
                    (unsigned long long)snapshot->version, (unsigned long long)flag->changed_version,
                    (unsigned long long)snapshot->file_rev);
-    line_print(ctl, "version", text);
+    flagctl_line_print(ctl, "version", text);
+    if (rollout != NULL)
+        flagctl_warning_sentences(rollout, time(NULL), false, sentences);
+    flagctl_sentences_print(ctl, sentences);
     for (i = 0; i < count; i++)
         flagctl_warn(ctl, "%s", warnings[i].text);
 }
@@ -287,12 +310,16 @@ static int get_show(struct flagctl *ctl, void *context)
     if (flag == NULL) {
         code = flagctl_no_flag(ctl, &snapshot, name);
     } else {
+        cJSON *answer = flagctl_is_stale(&snapshot) ? NULL : flagctl_rollouts_peek(ctl, name, PATIENCE_MS);
+        const cJSON *rollout = flagctl_rollout_find(answer, name);
+
         source_open(ctl, &source, &snapshot, name);
         if (ctl->is_json)
-            code = flag_json(ctl, &snapshot, flag, &source);
+            code = flag_json(ctl, &snapshot, flag, &source, rollout);
         else
-            flag_print(ctl, &snapshot, flag, &source);
+            flag_print(ctl, &snapshot, flag, &source, rollout);
         source_close(&source);
+        cJSON_Delete(answer);
     }
     flagshm_snapshot_free(&snapshot);
     return code;
@@ -312,7 +339,10 @@ const struct flagctl_command flagctl_get_command = {
     .summary = "one flag: what it serves now, and what its file says",
     .help = "The share, stage, arms, salt and identity are those of the table that every process of the host "
             "decides by; description,\n"
-            "owner and dates stand in the flag file alone, and are left out where it cannot be read here.\n\n"
+            "owner and dates stand in the flag file alone, and are left out where it cannot be read here. "
+            "Where a server "
+            "answers: whether it is\n"
+            "guarded, what it waits for, and warnings; all of that by flagctl status.\n\n"
             "Exit codes: 0, 4 no such flag, 5 no table.\n\n"
             "JSON: the file's keys (\"control\", \"variant\" or \"variants\": as served; \"description\", "
             "\"owner\", \"created\", \"expires\",\n"
@@ -320,7 +350,9 @@ const struct flagctl_command flagctl_get_command = {
             "\"rollout_pct\" the share served now; and\n"
             "  \"name\", \"stage\", \"reason\", \"killed\", \"forced_ids\" (a number), \"version\", "
             "\"file_rev\", \"changed_version\", \"age_ms\",\n"
-            "  \"stale\", \"file\": {\"path\", \"readable\", \"has_flag\", \"broken\", \"rollout_pct\" (what "
+            "  \"stale\", \"guard\" (on, wait, off, -), \"status\": null or what flagctl status FLAG -o json "
+            "gives, "
+            "\"file\": {\"path\", \"readable\", \"has_flag\", \"broken\", \"rollout_pct\" (what "
             "the file says)}",
     .min_arguments = 1,
     .max_arguments = 1,

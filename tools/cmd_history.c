@@ -25,11 +25,48 @@ static const char *number_of(const cJSON *event, const char *key, char out[24])
     return out;
 }
 
+/* Red: somebody lost the variant. Green: more have it. Yellow: a person's word that loosens, and what wants a person. */
 static enum flagctl_hue hue_of(const char *kind)
 {
-    if (strcmp(kind, "refused") == 0 || strcmp(kind, "kill") == 0)
-        return FLAGCTL_RED;
-    return strcmp(kind, "unkill") == 0 || strcmp(kind, "accept") == 0 ? FLAGCTL_YELLOW : FLAGCTL_PLAIN;
+    static const struct {
+        const char *kind;
+        enum flagctl_hue hue;
+    } hues[] = {
+        {"refused", FLAGCTL_RED},
+        {"kill", FLAGCTL_RED},
+        {"guardrail", FLAGCTL_RED},
+        {"breaker", FLAGCTL_RED},
+        {"absolute", FLAGCTL_RED},
+        {"no_data", FLAGCTL_RED},
+        {"rollback", FLAGCTL_RED},
+        {"stepped_back", FLAGCTL_RED},
+        {"probe", FLAGCTL_RED},
+        {"shadow_ended", FLAGCTL_RED},
+        {"value_latched", FLAGCTL_RED},
+        {"journal_lost", FLAGCTL_RED},
+        {"started", FLAGCTL_GREEN},
+        {"advanced", FLAGCTL_GREEN},
+        {"completed", FLAGCTL_GREEN},
+        {"probe_ended", FLAGCTL_GREEN},
+        {"advanced_thin", FLAGCTL_YELLOW},
+        {"advance", FLAGCTL_YELLOW},
+        {"unkill", FLAGCTL_YELLOW},
+        {"accept", FLAGCTL_YELLOW},
+        {"clear", FLAGCTL_YELLOW},
+        {"waive", FLAGCTL_YELLOW},
+        {"signal", FLAGCTL_YELLOW},
+        {"thin_breaker", FLAGCTL_YELLOW},
+        {"both_arms_bad", FLAGCTL_YELLOW},
+        {"approval_asked", FLAGCTL_YELLOW},
+        {"freeze", FLAGCTL_YELLOW},
+        {"would_roll_back", FLAGCTL_YELLOW},
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof hues / sizeof *hues; i++)
+        if (strcmp(hues[i].kind, kind) == 0)
+            return hues[i].hue;
+    return FLAGCTL_PLAIN;
 }
 
 /* What happened, in one cell: the detail, else the first of the file's faults. */
@@ -57,7 +94,7 @@ static void print_events(struct flagctl *ctl, const cJSON *events)
                                            ">VERSION", "WHO",  "DETAIL", NULL};
     struct flagctl_table *table = flagctl_table_new(headings);
     const cJSON *event;
-    char number[24], detail[600];
+    char number[24], detail[1200];
 
     for (event = events->child; event != NULL; event = event->next) {
         detail_of(event, detail, sizeof detail);
@@ -70,26 +107,6 @@ static void print_events(struct flagctl *ctl, const cJSON *events)
         flagctl_table_cell(table, FLAGCTL_PLAIN, "%s", detail);
     }
     flagctl_table_print(ctl, table);
-}
-
-/* Numbers came through a double; they are printed as whole numbers all the same, not as 1.8e+15. */
-static void keep_whole(cJSON *event, const char *key)
-{
-    char number[24];
-
-    if (number_of(event, key, number)[0] != '\0')
-        (void)cJSON_ReplaceItemInObjectCaseSensitive(event, key, cJSON_CreateRaw(number));
-}
-
-static int print_json(struct flagctl *ctl, cJSON *events)
-{
-    cJSON *event;
-
-    for (event = events != NULL ? events->child : NULL; event != NULL; event = event->next) {
-        keep_whole(event, "file_rev");
-        keep_whole(event, "version");
-    }
-    return flagctl_json(ctl, events != NULL ? events : cJSON_CreateArray());
 }
 
 static int history_run(struct flagctl *ctl, int argc, char **argv)
@@ -120,8 +137,10 @@ static int history_run(struct flagctl *ctl, int argc, char **argv)
         return code;
     events = cJSON_DetachItemFromObjectCaseSensitive(answer, "events");
     cJSON_Delete(answer);
-    if (ctl->is_json)
-        return print_json(ctl, events);
+    if (ctl->is_json) {
+        flagctl_json_whole(events);
+        return flagctl_json(ctl, events != NULL ? events : cJSON_CreateArray());
+    }
     if (cJSON_GetArraySize(events) == 0)
         (void)fprintf(ctl->out, argc > 0 ? "nothing is known of %s\n" : "the journal is empty\n",
                       argc > 0 ? argv[0] : "");
@@ -141,12 +160,22 @@ const struct flagctl_command flagctl_history_command = {
     .group = "Look",
     .arguments = "[FLAG]",
     .argument_kinds = {FLAGCTL_FLAG},
-    .summary = "what happened: files, versions, kills, and who did it",
+    .summary = "what happened: files, versions, rollouts, kills, and who did it",
     .help =
         "The newest first, from the server's journal (90 days). FILE is the number of a file revision: see "
         "flagctl diff\n"
-        "and flagctl restore.\n\n"
-        "JSON: [{\"time\", \"kind\", \"flag\", \"user\", \"detail\", \"file_rev\", \"version\", \"faults\"}]",
+        "and flagctl restore. DETAIL of a rollout's event says in a sentence why its share moved, with the "
+        "numbers; WHAT is its cause:\n"
+        "started, advanced, advanced_thin, completed; guardrail, breaker, absolute, no_data, stepped_back, "
+        "probe, "
+        "shadow_ended; signal,\n"
+        "both_arms_bad, approval_asked, would_roll_back; cap, value_new, plan_edited, ...; rollback, clear, "
+        "approve, "
+        "pause, resume, waive,\n"
+        "advance, drill; recovered, journal_lost.\n\n"
+        "JSON: [{\"time\", \"kind\", \"flag\", \"user\", \"detail\", \"file_rev\", \"version\", \"faults\", "
+        "\"numbers\" (of a rollout's\n"
+        "  event: shares and stages before and after, attempt, evidence, and what it rests on)}]",
     .options = history_options,
     .max_arguments = 1,
     .run = history_run,

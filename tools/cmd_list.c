@@ -1,9 +1,13 @@
-/* list: all flags of the instance, and how the server is. */
+/* list: all flags of the instance, and how the server is; what waits and what is to be minded, where the server tells. */
+#include "tools/rollout_view.h"
 #include "tools/view.h"
 #include "tools/wait.h"
 
 #include <string.h>
 #include <time.h>
+
+#define PATIENCE_MS   500 /* the table is shown all the same */
+#define SENTENCES_MAX 8   /* of rollouts, below the table */
 
 static uint64_t realtime_ns(void)
 {
@@ -50,33 +54,84 @@ static void changed_text(const struct flagshm_snapshot *snapshot, const struct f
                        flagctl_span((int64_t)(now - snapshot->published_realtime_ns), span));
 }
 
-static void flags_print(struct flagctl *ctl, const struct flagshm_snapshot *snapshot)
+/* Do any rollouts go on? Then there are columns for them. */
+static bool has_rollouts(const cJSON *answer)
 {
-    static const char *const headings[] = {"FLAG", ">SHARE", "STAGE", "MODEL", "GUARD", "CHANGED", NULL};
-    struct flagctl_table *table = flagctl_table_new(headings);
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(answer, "rollouts"), *rollout;
+    char words[8];
+
+    for (rollout = list != NULL ? list->child : NULL; rollout != NULL; rollout = rollout->next)
+        if (flagctl_is_at(rollout, "planned") || flagctl_waits_text(rollout, words, sizeof words)[0] != '-')
+            return true;
+    return false;
+}
+
+static void flag_row(struct flagctl_table *table, const struct flagshm_snapshot *snapshot,
+                     const struct flagshm_snapshot_flag *flag, const cJSON *rollout, bool has_columns)
+{
+    struct flagctl_served served = flagctl_served(snapshot, flag);
+    const char *guard = flagctl_guard_word(rollout, (flag->switches & FLAGSHM_SWITCH_GUARDED) != 0);
+    char models[1280], changed[64], share[24], text[200];
+
+    models_text(flag, models, sizeof models);
+    changed_text(snapshot, flag, changed, sizeof changed);
+    flagctl_table_cell(table, served.hue == FLAGCTL_RED ? FLAGCTL_RED : FLAGCTL_PLAIN, "%s", flag->name);
+    flagctl_table_cell(table, served.hue, "%s", flagctl_share(served.mpct, share));
+    flagctl_table_cell(table, served.hue, "%s",
+                       served.reason == FLAGSHM_STALE ? "stale: control" : served.stage);
+    flagctl_table_cell(table, FLAGCTL_PLAIN, "%s", models);
+    flagctl_table_cell(table, guard[0] == 'w' ? FLAGCTL_YELLOW : FLAGCTL_PLAIN, "%s", guard);
+    if (has_columns) {
+        flagctl_table_cell(table, FLAGCTL_PLAIN, "%s", flagctl_waits_text(rollout, text, sizeof text));
+        flagctl_table_cell(table, FLAGCTL_PLAIN, "%s", flagctl_left_text(rollout, text));
+    }
+    flagctl_table_cell(table, FLAGCTL_DIM, "%s", changed);
+}
+
+static void flags_print(struct flagctl *ctl, const struct flagshm_snapshot *snapshot, const cJSON *answer)
+{
+    static const char *const few[] = {"FLAG", ">SHARE", "STAGE", "MODEL", "GUARD", "CHANGED", NULL},
+                             *const all[] = {"FLAG",  ">SHARE", "STAGE",   "MODEL", "GUARD",
+                                             "WAITS", ">LEFT",  "CHANGED", NULL};
+    bool has_columns = has_rollouts(answer);
+    struct flagctl_table *table = flagctl_table_new(has_columns ? all : few);
     size_t i;
 
-    for (i = 0; i < snapshot->count; i++) {
-        const struct flagshm_snapshot_flag *flag = &snapshot->flags[i];
-        struct flagctl_served served = flagctl_served(snapshot, flag);
-        char models[1280], changed[64], share[24];
-
-        models_text(flag, models, sizeof models);
-        changed_text(snapshot, flag, changed, sizeof changed);
-        flagctl_table_cell(table, served.hue == FLAGCTL_RED ? FLAGCTL_RED : FLAGCTL_PLAIN, "%s", flag->name);
-        flagctl_table_cell(table, served.hue, "%s", flagctl_share(served.mpct, share));
-        flagctl_table_cell(table, served.hue, "%s",
-                           served.reason == FLAGSHM_STALE ? "stale: control" : served.stage);
-        flagctl_table_cell(table, FLAGCTL_PLAIN, "%s", models);
-        flagctl_table_cell(table, FLAGCTL_PLAIN, "%s",
-                           (flag->switches & FLAGSHM_SWITCH_GUARDED) != 0 ? "yes" : "-");
-        flagctl_table_cell(table, FLAGCTL_DIM, "%s", changed);
-    }
+    for (i = 0; i < snapshot->count; i++)
+        flag_row(table, snapshot, &snapshot->flags[i], flagctl_rollout_find(answer, snapshot->flags[i].name),
+                 has_columns);
     flagctl_table_print(ctl, table);
 }
 
-static void foot_print(struct flagctl *ctl, const struct flagshm_snapshot *snapshot)
+/* The gravest come first: those of flags that have trouble or are stopped are few. */
+static cJSON *sentences_of(const cJSON *answer, size_t most)
 {
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(answer, "rollouts"), *rollout,
+                *frozen = cJSON_GetObjectItemCaseSensitive(answer, "frozen");
+    cJSON *sentences = cJSON_CreateArray();
+    char text[400];
+    size_t count;
+
+    if (cJSON_IsObject(frozen)) {
+        (void)snprintf(text, sizeof text, "all rollouts are frozen by %.64s: %.200s; to end it: flagctl thaw",
+                       flagctl_text_at(frozen, "by"), flagctl_text_at(frozen, "reason"));
+        (void)cJSON_AddItemToArray(sentences, cJSON_CreateString(text));
+    }
+    for (rollout = list != NULL ? list->child : NULL; rollout != NULL; rollout = rollout->next)
+        flagctl_warning_sentences(rollout, time(NULL), true, sentences);
+    count = (size_t)cJSON_GetArraySize(sentences);
+    if (count > most) {
+        while ((size_t)cJSON_GetArraySize(sentences) > most)
+            cJSON_DeleteItemFromArray(sentences, (int)most);
+        (void)snprintf(text, sizeof text, "and %zu more warnings: flagctl status", count - most);
+        (void)cJSON_AddItemToArray(sentences, cJSON_CreateString(text));
+    }
+    return sentences;
+}
+
+static void foot_print(struct flagctl *ctl, const struct flagshm_snapshot *snapshot, const cJSON *answer)
+{
+    cJSON *sentences, *item;
     struct flagctl_warning warnings[8];
     size_t count = flagctl_warnings(snapshot, warnings, 8), i;
     char age[24], time[40];
@@ -97,9 +152,37 @@ static void foot_print(struct flagctl *ctl, const struct flagshm_snapshot *snaps
         else
             (void)fprintf(ctl->out, "%s\n", warnings[i].text);
     }
+    sentences = sentences_of(answer, SENTENCES_MAX);
+    if (!ctl->has_header) {
+        for (item = sentences->child; item != NULL; item = item->next)
+            flagctl_warn(ctl, "%s", item->valuestring);
+        cJSON_Delete(sentences);
+    } else {
+        flagctl_sentences_print(ctl, sentences);
+    }
 }
 
-static int list_json(struct flagctl *ctl, const struct flagshm_snapshot *snapshot)
+/* What the server tells of it; null where it tells nothing. */
+static void rollout_add(cJSON *item, const cJSON *rollout)
+{
+    static const char *const keys[] = {"planned", "state", "step", "steps", "hold_left_s", "waits", "waived"};
+    cJSON *object, *warnings;
+    size_t i;
+
+    if (rollout == NULL) {
+        (void)cJSON_AddNullToObject(item, "rollout");
+        return;
+    }
+    object = cJSON_AddObjectToObject(item, "rollout");
+    for (i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (cJSON_HasObjectItem(rollout, keys[i]))
+            (void)cJSON_AddItemToObject(
+                object, keys[i], cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(rollout, keys[i]), true));
+    warnings = cJSON_AddArrayToObject(object, "warnings");
+    flagctl_warning_sentences(rollout, time(NULL), false, warnings);
+}
+
+static int list_json(struct flagctl *ctl, const struct flagshm_snapshot *snapshot, const cJSON *answer)
 {
     cJSON *json = cJSON_CreateObject(), *flags;
     struct flagctl_warning warnings[8];
@@ -136,6 +219,10 @@ static int list_json(struct flagctl *ctl, const struct flagshm_snapshot *snapsho
         }
         (void)cJSON_AddBoolToObject(item, "killed", (flag->switches & FLAGSHM_SWITCH_KILLED) != 0);
         (void)cJSON_AddBoolToObject(item, "guarded", (flag->switches & FLAGSHM_SWITCH_GUARDED) != 0);
+        (void)cJSON_AddStringToObject(item, "guard",
+                                      flagctl_guard_word(flagctl_rollout_find(answer, flag->name),
+                                                         (flag->switches & FLAGSHM_SWITCH_GUARDED) != 0));
+        rollout_add(item, flagctl_rollout_find(answer, flag->name));
         flagctl_json_u64(item, "changed_version", flag->changed_version);
         (void)cJSON_AddItemToArray(flags, item);
     }
@@ -145,20 +232,24 @@ static int list_json(struct flagctl *ctl, const struct flagshm_snapshot *snapsho
 static int list_show(struct flagctl *ctl, void *context)
 {
     struct flagshm_snapshot snapshot;
+    cJSON *answer = NULL;
     int code = flagctl_snapshot(ctl, &snapshot);
 
     (void)context;
     if (code != FLAGCTL_OK)
         return code;
+    if (!flagctl_is_stale(&snapshot))
+        answer = flagctl_rollouts_peek(ctl, NULL, PATIENCE_MS);
     if (ctl->is_json) {
-        code = list_json(ctl, &snapshot);
+        code = list_json(ctl, &snapshot, answer);
     } else {
         if (snapshot.count != 0)
-            flags_print(ctl, &snapshot);
+            flags_print(ctl, &snapshot, answer);
         else if (ctl->has_header)
             (void)fprintf(ctl->out, "no flags\n");
-        foot_print(ctl, &snapshot);
+        foot_print(ctl, &snapshot, answer);
     }
+    cJSON_Delete(answer);
     flagshm_snapshot_free(&snapshot);
     return code;
 }
@@ -178,13 +269,23 @@ const struct flagctl_command flagctl_list_command = {
     .help =
         "SHARE is the share of users who get a variant now, STAGE why, MODEL control's model and the "
         "variants', GUARD whether\n"
-        "guardrails watch the flag, CHANGED when the flag's entry was last another one.\n\n"
+        "guardrails watch the flag (on; wait: not yet; off: the file refuses them; -: nothing to compare), "
+        "CHANGED "
+        "when the flag's entry\n"
+        "was last another one. Where a server answers and rollouts go on: WAITS what a share waits for, LEFT "
+        "how long "
+        "it is still held;\n"
+        "below the table what is to be minded.\n\n"
         "Exit codes: 0 (also where the server is silent: the table is served all the same), 5 no table.\n\n"
         "JSON: {\"instance\", \"version\", \"file_rev\", \"published\", \"age_ms\" (of the heartbeat), "
         "\"stale\", \"all_control\",\n"
         "  \"warnings\": [TEXT], \"flags\": [{\"name\", \"rollout_pct\", \"stage\", \"reason\", \"arms\": "
         "[{\"name\", \"model\"}],\n"
-        "  \"killed\", \"guarded\", \"changed_version\"}]}; with --watch one object a line",
+        "  \"killed\", \"guarded\", \"guard\", \"rollout\": null or {\"planned\", \"state\", \"step\", "
+        "\"steps\", "
+        "\"hold_left_s\", \"waits\":\n"
+        "  [{\"reason\", \"text\"}], \"waived\", \"warnings\"}, \"changed_version\"}]}; with --watch one "
+        "object a line",
     .run = list_run,
     .can_watch = true,
 };

@@ -1,5 +1,6 @@
 /* stats: what became of the calls of a flag, its arms side by side; without a flag a line for each one that books. */
 #include "tools/outcome_view.h"
+#include "tools/rollout_view.h"
 #include "tools/view.h"
 #include "tools/wait.h"
 
@@ -7,13 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COLUMNS_MAX 9 /* eight arms and shadow */
+#define COLUMNS_MAX 9    /* eight arms and shadow */
+#define EVIDENCE_MS 2000 /* to wait for what the server concludes */
 struct stats {
     struct flagctl *ctl;
     const char *flag; /* NULL: all */
     bool has_table;
     struct flagshm_snapshot snapshot;
-    cJSON *answer; /* of the server */
+    cJSON *answer;   /* of the server */
+    cJSON *rollouts; /* likewise, of the flag alone; NULL: it tells none */
 };
 
 static const char *text_of(const cJSON *object, const char *key)
@@ -250,6 +253,7 @@ static cJSON *flag_json(const struct stats *s, const cJSON *flag)
                                 cJSON_GetArraySize(theirs) == 2
                                     ? difference_json(theirs->child, theirs->child->next)
                                     : cJSON_CreateNull());
+    flagctl_evidence_json(object, flagctl_rollout_find(s->rollouts, text_of(flag, "flag")));
     return object;
 }
 
@@ -274,6 +278,7 @@ static cJSON *slotless_json(const struct stats *s)
     (void)cJSON_AddArrayToObject(object, "arms");
     (void)cJSON_AddNullToObject(object, "shadow");
     (void)cJSON_AddNullToObject(object, "difference");
+    flagctl_evidence_json(object, flagctl_rollout_find(s->rollouts, s->flag));
     return object;
 }
 
@@ -514,6 +519,8 @@ static void stats_print(const struct stats *s)
         (void)fprintf(s->ctl->out, "%s books no outcomes: %s\n", s->flag,
                       flagctl_clean(why, clean, sizeof clean));
     }
+    if (s->flag != NULL)
+        flagctl_evidence_print(s->ctl, flagctl_rollout_find(s->rollouts, s->flag));
     warnings_print(s, warnings);
 }
 
@@ -536,11 +543,14 @@ static int stats_show(struct flagctl *ctl, void *context)
     if (s.flag != NULL)
         (void)cJSON_AddStringToObject(request, "flag", s.flag);
     code = flagctl_ask(ctl, "stats", request, false, &s.answer);
+    if (code == FLAGCTL_OK)
+        s.rollouts = flagctl_rollouts_peek(ctl, s.flag, EVIDENCE_MS);
     if (code == FLAGCTL_OK && ctl->is_json)
         code = stats_json(&s);
     else if (code == FLAGCTL_OK)
         stats_print(&s);
     cJSON_Delete(s.answer);
+    cJSON_Delete(s.rollouts);
     if (s.has_table)
         flagshm_snapshot_free(&s.snapshot);
     return code;
@@ -563,7 +573,10 @@ const struct flagctl_command flagctl_stats_command = {
         "begins anew: of its share, arms, weights, salt or forced ids. Without FLAG a line for each flag "
         "that "
         "books: CALLS control /\n"
-        "variants, then errors and latency of control and of the variant that fails most.\n\n"
+        "variants, then errors and latency of control and of the variant that fails most. With FLAG also "
+        "what the server "
+        "concludes: a\n"
+        "sentence for each guardrail, and what has been ruled out.\n\n"
         "Exit codes: 0 (also where the flag books nothing: why is said), 4 no such flag, 5 no server.\n\n"
         "JSON: {\"recording\", \"quantile_error\", \"slots_used\", \"slots_refused\", \"warnings\": [TEXT], "
         "\"flags\": [{\"flag\", \"stage\",\n"
@@ -571,7 +584,8 @@ const struct flagctl_command flagctl_stats_command = {
         "\"guarded\", \"open\", \"tainted\",\n"
         "  \"distinct_ids\", \"calls_per_id\", \"why\", \"warnings\", \"arms\": [ARM], \"shadow\": ARM or "
         "null, "
-        "\"difference\"}]}\n"
+        "\"difference\", \"evidence\": null or\n"
+        "  {\"text\", \"verdict\", \"guards\"}, as in flagctl status}]}\n"
         "ARM: {\"arm\", \"model\", \"users\", counts as numbers, \"in_flight\" (null: nobody says STARTED), "
         "\"answered\", \"custom\": [8],\n"
         "  \"tokens_mean\", KEY_rate: {\"rate\", \"low\", \"high\"} (0...1, 95 %) or null, \"latency_ms\", "

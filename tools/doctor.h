@@ -43,6 +43,7 @@ void doctor_lock(struct doctor *d);
 void doctor_file(struct doctor *d);
 void doctor_switches(struct doctor *d); /* kills and all-control */
 void doctor_outcomes(struct doctor *d);
+void doctor_rollouts(struct doctor *d);
 void doctor_upkeep(struct doctor *d); /* held deletions, watch, journal */
 void doctor_disk(struct doctor *d);   /* state directory, room for segments */
 

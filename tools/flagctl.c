@@ -22,6 +22,7 @@ extern const struct flagctl_command flagctl_list_command, flagctl_get_command, f
     flagctl_doctor_command, flagctl_set_command, flagctl_restore_command, flagctl_kill_command,
     flagctl_unkill_command, flagctl_accept_command, flagctl_reload_command, flagctl_call_command,
     flagctl_stats_command, flagctl_record_command, flagctl_top_command;
+extern const struct flagctl_command flagctl_status_command, flagctl_plan_command, flagctl_stale_command;
 
 /* In the order of --help, by groups. The first one is run where none is named. */
 /* clang-format off */
@@ -31,10 +32,13 @@ const struct flagctl_command *const flagctl_commands[] = {
     &flagctl_eval_command,
     &flagctl_assign_command,
     &flagctl_watch_command,
+    &flagctl_status_command,
+    &flagctl_plan_command,
     &flagctl_stats_command,
     &flagctl_top_command,
     &flagctl_history_command,
     &flagctl_diff_command,
+    &flagctl_stale_command,
     &flagctl_doctor_command,
     &flagctl_dump_command,
     &flagctl_lint_command,

@@ -25,7 +25,8 @@ enum flagctl_exit {
     FLAGCTL_UNREACHABLE = 5, /* server or segment not there, or stale */
     FLAGCTL_FILE_ERRORS = 6,
     FLAGCTL_CONFLICT = 7,
-    FLAGCTL_TIMED_OUT = 8
+    FLAGCTL_TIMED_OUT = 8,
+    FLAGCTL_PERSON = 9 /* of status --wait: a person has to do something */
 };
 
 /* What an argument or an option's value is: completions offer the right things. */
@@ -122,6 +123,8 @@ int flagctl_json(struct flagctl *ctl, cJSON *json);
 /* Adds a number without loss (doubles end at 2^53). */
 void flagctl_json_u64(cJSON *object, const char *key, uint64_t number);
 void flagctl_json_i64(cJSON *object, const char *key, int64_t number);
+/* Whole numbers of an answer came through doubles: has them printed as whole ones, not as 1.8e+15. */
+void flagctl_json_whole(cJSON *json);
 /* Adds a share in percent. */
 void flagctl_json_share(cJSON *object, const char *key, uint32_t mpct);
 
@@ -139,6 +142,7 @@ struct flagctl_table *flagctl_table_new(const char *const *headings);
 void flagctl_table_cell(struct flagctl_table *table, enum flagctl_hue hue, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void flagctl_table_print(struct flagctl *ctl, struct flagctl_table *table); /* and frees it */
+void flagctl_table_drop(struct flagctl_table *table);                       /* frees it */
 
 /* RFC 3339 in UTC, "-" for 0. Returns `out`. */
 char *flagctl_time(uint64_t realtime_ns, char out[40]);

@@ -8,6 +8,8 @@
 #include "server/utf8.h"
 #include "tools/flagctl.h"
 
+#include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,6 +119,21 @@ void flagctl_json_i64(cJSON *object, const char *key, int64_t number)
     char text[24];
     (void)snprintf(text, sizeof text, "%lld", (long long)number);
     (void)cJSON_AddRawToObject(object, key, text);
+}
+
+void flagctl_json_whole(cJSON *json)
+{
+    cJSON *item;
+    char *text;
+
+    for (item = json != NULL ? json->child : NULL; item != NULL; item = item->next)
+        flagctl_json_whole(item);
+    if (!cJSON_IsNumber(json) || fabs(json->valuedouble) < INT_MAX || fabs(json->valuedouble) >= 1e18 ||
+        json->valuedouble != floor(json->valuedouble) || (text = cJSON_malloc(24)) == NULL)
+        return;
+    (void)snprintf(text, 24, "%.0f", json->valuedouble);
+    json->type = (json->type & ~0xff) | cJSON_Raw;
+    json->valuestring = text;
 }
 
 void flagctl_json_share(cJSON *object, const char *key, uint32_t mpct)

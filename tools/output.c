@@ -222,6 +222,17 @@ static void row_print(const struct flagctl *ctl, const struct flagctl_table *tab
     (void)fputc('\n', ctl->out);
 }
 
+void flagctl_table_drop(struct flagctl_table *table)
+{
+    size_t i;
+
+    for (i = 0; table != NULL && i < table->count; i++)
+        free(table->cells[i].text);
+    if (table != NULL)
+        free(table->cells);
+    free(table);
+}
+
 void flagctl_table_print(struct flagctl *ctl, struct flagctl_table *table)
 {
     struct cell heading[32];
@@ -245,10 +256,7 @@ void flagctl_table_print(struct flagctl *ctl, struct flagctl_table *table)
         row_print(ctl, table, heading, widths);
     for (i = 0; i + table->columns <= table->count; i += table->columns)
         row_print(ctl, table, table->cells + i, widths);
-    for (i = 0; i < table->count; i++)
-        free(table->cells[i].text);
-    free(table->cells);
-    free(table);
+    flagctl_table_drop(table);
 }
 
 /* ---- numbers and times ---- */
