@@ -80,6 +80,16 @@ static void look_at_warnings(struct doctor *d, const cJSON *rollout, time_t now)
                     days < 0 ? "expired" : "expires", expires);
 }
 
+static bool has_guarded(const struct doctor *d)
+{
+    size_t i;
+
+    for (i = 0; d->has_table && i < d->snapshot.count; i++)
+        if ((d->snapshot.flags[i].switches & FLAGSHM_SWITCH_GUARDED) != 0)
+            return true;
+    return false;
+}
+
 void doctor_rollouts(struct doctor *d)
 {
     const cJSON *rollout, *frozen;
@@ -92,8 +102,9 @@ void doctor_rollouts(struct doctor *d)
         return;
     answer = flagctl_rollouts_peek(d->ctl, NULL, ASK_MS);
     if (answer == NULL) {
-        doctor_warn(d, "rollouts", "restart the server with the release of this flagctl",
-                    "the server tells nothing of rollouts");
+        if (has_guarded(d))
+            doctor_warn(d, "rollouts", "restart the server with the release of this flagctl",
+                        "the server tells nothing of rollouts");
         return;
     }
     frozen = cJSON_GetObjectItemCaseSensitive(answer, "frozen");

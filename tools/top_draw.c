@@ -1,13 +1,13 @@
 /* top_draw: see top_draw.h. */
 #include "tools/top_draw.h"
 #include "tools/outcome_view.h"
+#include "tools/rollout_view.h"
 #include "tools/top_screen.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#define COLUMNS   10 /* those before the curve */
 #define CELL      72
 #define CURVE_MIN 8
 #define CURVE_MAX 60
@@ -57,14 +57,36 @@ static void choose(struct top_showing *s)
 
 /* ---- cells ---- */
 
+enum {
+    FLAG,
+    STAGE,
+    GUARD,
+    WAITS,
+    ARM,
+    SHARE,
+    CALLS,
+    ERRORS,
+    ERRORS_1M,
+    P50,
+    P95,
+    TOKENS,
+    COLUMNS
+}; /* before the curve */
+
 struct row {
     const struct top_arm *arm;
     char cells[COLUMNS][CELL];
     enum flagctl_hue hues[COLUMNS];
 };
 
-static const char *const headings[COLUMNS] = {"FLAG",  "STAGE",    "ARM",  ">SHARE", ">CALLS/S",
-                                              ">ERRS", ">ERRS 1M", ">P50", ">P95",   ">TOKENS"};
+static const char *const headings[COLUMNS] = {"FLAG",     "STAGE", "GUARD",    "WAITS", "ARM",  ">SHARE",
+                                              ">CALLS/S", ">ERRS", ">ERRS 1M", ">P50",  ">P95", ">TOKENS"};
+
+/* Those of rollouts stand there only where the server tells them. */
+static bool is_column(const struct top_showing *s, int column)
+{
+    return s->top.rollouts != NULL || (column != GUARD && column != WAITS);
+}
 
 static void rate_text(double per_s, char out[24])
 {
@@ -107,6 +129,23 @@ void top_plain_text(const char *text, char *out, size_t room)
     out[i] = '\0';
 }
 
+/* "on", and "hold 20h 40m, min_users". */
+static void rollout_fill(const struct top_showing *s, const struct top_flag *flag, struct row *row)
+{
+    const cJSON *rollout = flagctl_rollout_find(s->top.rollouts, flag->served->name);
+    const char *guard = flagctl_guard_word(rollout, (flag->served->switches & FLAGSHM_SWITCH_GUARDED) != 0);
+    char waits[CELL - 16], left[32], text[CELL];
+
+    (void)flagctl_waits_text(rollout, waits, sizeof waits);
+    if (strcmp(flagctl_left_text(rollout, left), "-") != 0 && strncmp(waits, "hold", 4) == 0)
+        (void)snprintf(text, sizeof text, "hold %.14s%s", left, waits + 4);
+    else
+        (void)snprintf(text, sizeof text, "%s", waits);
+    (void)snprintf(row->cells[GUARD], CELL, "%s", guard);
+    row->hues[GUARD] = guard[0] == 'w' ? FLAGCTL_YELLOW : FLAGCTL_PLAIN;
+    top_plain_text(text, row->cells[WAITS], CELL);
+}
+
 static void row_fill(const struct top_showing *s, const struct top_flag *flag, uint32_t number,
                      struct row *row)
 {
@@ -118,25 +157,27 @@ static void row_fill(const struct top_showing *s, const struct top_flag *flag, u
     row->arm = arm;
     if (number == 0) {
         top_plain_text(flag->served->name, name, sizeof name);
-        (void)snprintf(row->cells[0], CELL, "%s%s", name, flag->is_tainted ? " !" : "");
-        row->hues[0] = flag->is_tainted ? FLAGCTL_RED : FLAGCTL_BOLD;
-        top_plain_text(served.stage, row->cells[1], CELL);
-        row->hues[1] = served.hue;
+        (void)snprintf(row->cells[FLAG], CELL, "%s%s", name, flag->is_tainted ? " !" : "");
+        row->hues[FLAG] = flag->is_tainted ? FLAGCTL_RED : FLAGCTL_BOLD;
+        top_plain_text(served.stage, row->cells[STAGE], CELL);
+        row->hues[STAGE] = served.hue;
+        if (s->top.rollouts != NULL)
+            rollout_fill(s, flag, row);
     }
-    top_plain_text(arm->name, row->cells[2], CELL);
-    (void)snprintf(row->cells[3], CELL, "%.4g %%", arm->share_pct);
+    top_plain_text(arm->name, row->cells[ARM], CELL);
+    (void)snprintf(row->cells[SHARE], CELL, "%.4g %%", arm->share_pct);
     rate_text(s->top.interval_s > 0 ? (double)arm->calls / s->top.interval_s : 0, text);
-    (void)snprintf(row->cells[4], CELL, "%s", s->top.interval_s > 0 ? text : "-");
-    row->hues[4] = arm->calls > 0 ? FLAGCTL_PLAIN : FLAGCTL_DIM;
-    error_cell(row, 5, arm->failed, arm->calls);
-    error_cell(row, 6, arm->minute.failed, arm->minute.calls);
-    time_cell(row, 7, arm, arm->p50_ms);
-    time_cell(row, 8, arm, arm->p95_ms);
+    (void)snprintf(row->cells[CALLS], CELL, "%s", s->top.interval_s > 0 ? text : "-");
+    row->hues[CALLS] = arm->calls > 0 ? FLAGCTL_PLAIN : FLAGCTL_DIM;
+    error_cell(row, ERRORS, arm->failed, arm->calls);
+    error_cell(row, ERRORS_1M, arm->minute.failed, arm->minute.calls);
+    time_cell(row, P50, arm, arm->p50_ms);
+    time_cell(row, P95, arm, arm->p95_ms);
     if (arm->minute.calls > 0 && arm->minute.tokens > 0)
         (void)flagctl_amount((double)arm->minute.tokens / (double)arm->minute.calls, text);
     else
         (void)snprintf(text, sizeof text, "-");
-    (void)snprintf(row->cells[9], CELL, "%s", text);
+    (void)snprintf(row->cells[TOKENS], CELL, "%s", text);
 }
 
 /* ---- drawing ---- */
@@ -232,6 +273,8 @@ static void row_print(const struct top_showing *s, const struct row *row, const 
         int gap = widths[i] - cell_width(text);
         const char *begin = hue != FLAGCTL_PLAIN ? hue_begin(s, hue) : "";
 
+        if (!is_column(s, i))
+            continue;
         if (used + widths[i] > columns)
             break;
         (void)fprintf(s->ctl->out, "%*s%s%s%s%*s", is_right ? gap : 0, "", begin, text,
@@ -247,6 +290,29 @@ static void row_print(const struct top_showing *s, const struct row *row, const 
                           s->ctl->is_colour ? "\033[0m" : "");
     }
     line_end(s);
+}
+
+/* "summary: undrilled; other: stale", also of flags that book nothing. */
+static bool has_warnings(const struct top_showing *s, char *out, size_t room)
+{
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(s->top.rollouts, "rollouts"), *rollout;
+    char words[120], clean[400];
+    bool has = false;
+    size_t used = 0;
+
+    out[0] = '\0';
+    for (rollout = list != NULL ? list->child : NULL; rollout != NULL; rollout = rollout->next) {
+        if (flagctl_warning_words(rollout, time(NULL), words, sizeof words)[0] == '\0')
+            continue;
+        (void)snprintf(clean, sizeof clean, "%s%.64s: %s", has ? "; " : "", flagctl_text_at(rollout, "flag"),
+                       words);
+        has = true;
+        if (used + strlen(clean) < room) {
+            top_plain_text(clean, out + used, room - used);
+            used += strlen(out + used);
+        }
+    }
+    return has;
 }
 
 static void head_print(const struct top_showing *s, int columns)
@@ -273,11 +339,15 @@ static void head_print(const struct top_showing *s, int columns)
                        flagctl_span(s->top.age_ns, age));
         line_print(s, FLAGCTL_RED, columns, line);
     }
+    if (has_warnings(s, line, sizeof line))
+        line_print(s, FLAGCTL_YELLOW, columns, line);
 }
 
 static int head_rows(const struct top_showing *s)
 {
-    return 1 + (s->top.fault[0] != '\0') + top_is_stale(&s->top);
+    char text[8];
+
+    return 1 + (s->top.fault[0] != '\0') + top_is_stale(&s->top) + has_warnings(s, text, sizeof text);
 }
 
 void top_draw(struct top_showing *s)
@@ -360,6 +430,26 @@ static cJSON *arm_json(const struct top_showing *s, const struct top_arm *arm)
     return object;
 }
 
+/* What the server tells of the flag; null where it tells nothing. */
+static void rollout_add(const struct top_showing *s, const struct top_flag *flag, cJSON *item)
+{
+    const cJSON *rollout = flagctl_rollout_find(s->top.rollouts, flag->served->name);
+    cJSON *object, *waits;
+
+    (void)cJSON_AddStringToObject(
+        item, "guard", flagctl_guard_word(rollout, (flag->served->switches & FLAGSHM_SWITCH_GUARDED) != 0));
+    if (rollout == NULL) {
+        (void)cJSON_AddNullToObject(item, "rollout");
+        return;
+    }
+    object = cJSON_AddObjectToObject(item, "rollout");
+    waits = cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(rollout, "waits"), true);
+    (void)cJSON_AddItemToObject(object, "waits", waits != NULL ? waits : cJSON_CreateArray());
+    add_figure(object, "hold_left_s", flagctl_has_number(rollout, "hold_left_s"),
+               flagctl_number_at(rollout, "hold_left_s"));
+    flagctl_warning_sentences(rollout, time(NULL), false, cJSON_AddArrayToObject(object, "warnings"));
+}
+
 int top_print_json(struct top_showing *s)
 {
     cJSON *object = cJSON_CreateObject(), *flags, *arms;
@@ -398,6 +488,7 @@ int top_print_json(struct top_showing *s)
         flagctl_json_u64(item, "generation", flag->generation);
         (void)cJSON_AddBoolToObject(item, "tainted", flag->is_tainted);
         add_figure(item, "calls_per_s", true, flag->calls_per_s);
+        rollout_add(s, flag, item);
         arms = cJSON_AddArrayToObject(item, "arms");
         for (k = 0; k < flag->arm_count; k++)
             (void)cJSON_AddItemToArray(arms, arm_json(s, &flag->arms[k]));

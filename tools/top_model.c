@@ -1,15 +1,18 @@
 /* top_model: see top_model.h. */
 #include "tools/top_model.h"
 #include "tools/connect.h"
+#include "tools/rollout_view.h"
 #include "tools/wait.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define REFERENCE_S 30 /* how often a new one is taken */
-#define SAMPLE_S    0.95
-#define UNIT_MS     (65536.0 / 1e6) /* of times in histograms */
+#define REFERENCE_S          30 /* how often a new one is taken */
+#define SAMPLE_S             0.95
+#define ROLLOUTS_S           5
+#define ROLLOUTS_PATIENCE_MS 200
+#define UNIT_MS              (65536.0 / 1e6) /* of times in histograms */
 
 /* ---- the table ---- */
 
@@ -282,6 +285,16 @@ static void turn_samples(struct top *top)
     top->sample_s[top->head] += top->interval_s;
 }
 
+/* An answer that is late, or does not come, must not make the screen stutter. */
+static void ask_server(struct top *top, double now)
+{
+    if (top->asked_s > 0 && now < top->asked_s + ROLLOUTS_S)
+        return;
+    top->asked_s = now;
+    cJSON_Delete(top->rollouts);
+    top->rollouts = top_is_stale(top) ? NULL : flagctl_rollouts_peek(top->ctl, NULL, ROLLOUTS_PATIENCE_MS);
+}
+
 void top_read(struct top *top)
 {
     unsigned renewed = TOP_REFERENCES, oldest = 0, newest = 0, i;
@@ -290,6 +303,7 @@ void top_read(struct top *top)
 
     top->fault[0] = '\0';
     look_at_table(top);
+    ask_server(top, now);
     top->calls_per_s = top->errors_per_s = 0;
     if (!look_at_segment(top))
         return;
@@ -358,6 +372,7 @@ void top_close(struct top *top)
     for (i = 0; i < top->count; i++)
         free(top->flags[i].arms);
     free(top->flags);
+    cJSON_Delete(top->rollouts);
     flagctl_outcomes_close(&top->file);
     if (top->has_snapshot)
         flagshm_snapshot_free(&top->snapshot);

@@ -1,7 +1,7 @@
 /* top_model: the figures of `flagctl top`: the counters of all slots, read again and again, as rates of the last interval and the last minute.
  *
- * It reads the table and the outcome segment itself, so that looking costs the server nothing. Both may hold anything: see
- * outcome_file.h.
+ * It reads the table and the outcome segment itself, so that looking costs the server next to nothing: it is only asked for the rollouts,
+ * every few seconds. Table and segment may hold anything: see outcome_file.h.
  */
 #ifndef FLAGSHM_TOOLS_TOP_MODEL_H
 #define FLAGSHM_TOOLS_TOP_MODEL_H
@@ -54,7 +54,9 @@ struct top {
     unsigned head; /* the sample that is filled now */
     double reference_s[TOP_REFERENCES];
     double calls_per_s, errors_per_s;
-    int64_t age_ns; /* of the server's heartbeat */
+    int64_t age_ns;  /* of the server's heartbeat */
+    cJSON *rollouts; /* the server's answer; NULL: it tells none */
+    double asked_s;  /* when, of the monotonic clock; 0: never */
 };
 
 /* FLAGCTL_OK; or it has said what is wrong (no table, no segment, no permission) and returns FLAGCTL_UNREACHABLE. Takes the first

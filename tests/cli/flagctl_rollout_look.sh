@@ -3,7 +3,7 @@
 # that are written here: every state and every reason to wait. Usage: flagctl_rollout_look.sh BUILD_DIRECTORY
 . "$(dirname "$0")/daemon.bash"
 
-socket=$work/sock
+socket=$work/fake
 answers=$work/answers.json
 ctl() { "$flagctl" --socket "$socket" "$@"; }
 # An edit of what the server says, by jq; the file is replaced at once.
@@ -63,13 +63,14 @@ start_over() { cp "$work/first.json" "$answers"; }
 case_ "without a server: status, plan and stale say so; the table is listed all the same"
 mkfifo "$work/hold"
 publish --hold <"$work/hold" &
-children+=($!)
+holder=$!
+children+=($holder)
 (while echo; do sleep 3; done) >"$work/hold" 2>/dev/null & # each line is a beat
 children+=($!)
 wait_until ctl list
 for command in "status" "status summary" "status summary --wait" "plan summary" "stale"; do
     run 5 ctl $command
-    expect_match "sock" "$errors"
+    expect_match "$work/fake" "$errors"
 done
 run 5 ctl status -o json
 expect 5 "$(jq -r .error.code <<<"$errors")"
@@ -419,7 +420,29 @@ doctor
 expect "bad" "$(check_of drill)"
 say 'del(.rollouts)'
 doctor
-expect "warning" "$(check_of rollouts)"
+expect "" "$(check_of rollouts)" "an old server, and nothing guarded"
+
+case_ "top: guards and waits beside the figures, what is to be minded above them"
+start_over
+kill "$holder"
+wait "$holder" 2>/dev/null || :
+rm -f /dev/shm/flagshm."$instance".*
+flags_file "$(flag summary 50), $(flag plain 50)"
+start_server
+"$build/tests/outcomes_book" summary 50 >/dev/null
+"$build/tests/outcomes_book" plain 50 >/dev/null
+run 0 ctl top --once --sort name
+expect_match "^done: stale$" "$output"
+expect_match "^FLAG +STAGE +GUARD +WAITS +ARM +SHARE" "$output"
+expect_match "^summary +[a-z0-9-]+ +on +hold 20h 40m +control" "$output"
+expect_match "^plain +[a-z0-9-]+ +off +- +control" "$output"
+run 0 ctl top --once -o json
+expect "on hold 74400" "$(field '.flags[] | select(.flag == "summary") | "\(.guard) \(.rollout.waits[0].reason) \(.rollout.hold_left_s)"')"
+say 'del(.rollouts)'
+run 0 ctl top --once
+expect_match "^FLAG +STAGE +ARM" "$output"
+run 0 ctl top --once -o json
+expect "null" "$(field '.flags[0].rollout')"
 
 # ---- what is no rollout ----
 
@@ -429,7 +452,7 @@ for shape in '[]' '{"ok": true}' '{"ok": true, "rollouts": {}}' '{"ok": true, "r
     '{"ok": true, "rollouts": [{"flag": "summary", "planned": true, "waits": {"a": 1}, "guards": [1, {}], "plan": [{}, 3], "step": 1e300, "steps": -1,
       "hold_left_s": 1e300, "rollout_pct": 1e300, "warnings": [1, {}], "window": {}, "verdict": [], "expires": "soon", "evidence": 1e300, "traffic": {"users_per_hour": 1e-300}}]}'; do
     say --argjson shape "$shape" '.rollouts = $shape'
-    for command in "status" "status summary" "status summary --wait --timeout 0" "plan summary" "stale" "list" "get summary" "stats summary" "doctor"; do
+    for command in "status" "status summary" "status summary --wait --timeout 0" "plan summary" "stale" "list" "get summary" "stats summary" "doctor" "top --once"; do
         for format in table json; do
             code=0
             ctl $command -o "$format" >"$work/out" 2>&1 || code=$?
