@@ -290,7 +290,7 @@ static void flag_print(struct flagctl *ctl, const struct flagshm_snapshot *snaps
                    (unsigned long long)snapshot->file_rev);
     flagctl_line_print(ctl, "version", text);
     if (rollout != NULL)
-        flagctl_warning_sentences(rollout, time(NULL), false, sentences);
+        flagctl_warning_sentences(rollout, false, sentences);
     flagctl_sentences_print(ctl, sentences);
     for (i = 0; i < count; i++)
         flagctl_warn(ctl, "%s", warnings[i].text);

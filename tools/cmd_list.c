@@ -118,7 +118,7 @@ static cJSON *sentences_of(const cJSON *answer, size_t most)
         (void)cJSON_AddItemToArray(sentences, cJSON_CreateString(text));
     }
     for (rollout = list != NULL ? list->child : NULL; rollout != NULL; rollout = rollout->next)
-        flagctl_warning_sentences(rollout, time(NULL), true, sentences);
+        flagctl_warning_sentences(rollout, true, sentences);
     count = (size_t)cJSON_GetArraySize(sentences);
     if (count > most) {
         while ((size_t)cJSON_GetArraySize(sentences) > most)
@@ -179,7 +179,7 @@ static void rollout_add(cJSON *item, const cJSON *rollout)
             (void)cJSON_AddItemToObject(
                 object, keys[i], cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(rollout, keys[i]), true));
     warnings = cJSON_AddArrayToObject(object, "warnings");
-    flagctl_warning_sentences(rollout, time(NULL), false, warnings);
+    flagctl_warning_sentences(rollout, false, warnings);
 }
 
 static int list_json(struct flagctl *ctl, const struct flagshm_snapshot *snapshot, const cJSON *answer)

@@ -92,18 +92,16 @@ static int read_rate(struct planning *p)
 
 static void read_alpha(struct planning *p)
 {
-    const cJSON *guards = member(p->rollout, "guards"), *guard, *verdict = member(p->rollout, "verdict");
-    double evidence = flagctl_number_at(p->rollout, "evidence"), alpha = flagctl_number_at(verdict, "alpha"),
+    const cJSON *guards = member(p->rollout, "guards"), *guard;
+    double evidence = flagctl_number_at(p->rollout, "evidence"),
+           alpha = flagctl_number_at(p->rollout, "alpha"),
            weight = flagctl_number_at(error_guard(p->rollout), "weight"), count = 0;
 
     for (guard = guards != NULL ? guards->child : NULL; guard != NULL; guard = guard->next)
         count += flagctl_is_at(guard, "rollback");
     p->table.guard_weight = weight > 0 ? weight : 1 / (count > 0 ? count : GUARDS_DEFAULT);
     p->table.evidence = evidence >= 1 && evidence < 1e6 && p->table.current >= 0 ? (uint64_t)evidence : 1;
-    /* what the server tells is this evidence's: alpha / (n (n+1)) */
-    p->table.alpha = alpha > 0 && evidence >= 1 ? alpha * evidence * (evidence + 1) : ALPHA_DEFAULT;
-    if (!(p->table.alpha < 1))
-        p->table.alpha = ALPHA_DEFAULT;
+    p->table.alpha = alpha > 0 && alpha < 1 ? alpha : ALPHA_DEFAULT;
 }
 
 static void read_steps(struct planning *p)

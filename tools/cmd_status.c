@@ -302,7 +302,7 @@ static void one_print(struct flagctl *ctl, const cJSON *rollout)
         (void)fputc('\n', ctl->out);
         flagctl_guards_print(ctl, rollout);
     }
-    flagctl_warning_sentences(rollout, time(NULL), false, warnings);
+    flagctl_warning_sentences(rollout, false, warnings);
     if (warnings->child != NULL)
         (void)fputc('\n', ctl->out);
     flagctl_sentences_print(ctl, warnings);

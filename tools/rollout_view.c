@@ -6,14 +6,10 @@
 
 #include <errno.h>
 #include <math.h>
-#include <stdarg.h>
 #include <string.h>
 
 #define PATIENCE_MS 10000
 #define NS          1e9
-#define PER_ID_MIN  1.05
-#define PER_ID_MIN_SESSION                                                                                   \
-    1.01 /* who identifies sessions, only the server knows: below this it is clear without it */
 
 /* ---- asking ---- */
 
@@ -133,6 +129,11 @@ bool flagctl_is_at(const cJSON *object, const char *key)
 
 /* ---- words ---- */
 
+static bool is_state(const cJSON *rollout, const char *state)
+{
+    return strcmp(flagctl_text_at(rollout, "state"), state) == 0;
+}
+
 bool flagctl_rollout_is_one(const cJSON *rollout)
 {
     return flagctl_is_at(rollout, "planned") || flagctl_is_at(rollout, "guarded") ||
@@ -148,11 +149,6 @@ bool flagctl_rollout_waits_for(const cJSON *rollout, const char *reason)
         if (strcmp(flagctl_text_at(wait, "reason"), reason) == 0)
             return true;
     return false;
-}
-
-static bool is_state(const cJSON *rollout, const char *state)
-{
-    return strcmp(flagctl_text_at(rollout, "state"), state) == 0;
 }
 
 enum flagctl_hue flagctl_rollout_hue(const cJSON *rollout)
@@ -172,15 +168,17 @@ enum flagctl_hue flagctl_rollout_hue(const cJSON *rollout)
 const char *flagctl_guard_word(const cJSON *rollout, bool is_guarded_in_table)
 {
     double share = flagctl_number_at(rollout, "rollout_pct");
+    bool is_compared = (share > 0 && share < 100) || flagctl_number_at(rollout, "shadow_pct") > 0 ||
+                       (is_state(rollout, "full") && flagctl_is_at(rollout, "planned")),
+         has_slot = flagctl_has_number(rollout, "slot");
 
     if (rollout == NULL)
         return is_guarded_in_table ? "on" : "-";
     if (flagctl_is_at(rollout, "guarded"))
-        return flagctl_is_at(rollout, "open") && flagctl_has_number(rollout, "slot") ? "on" : "wait";
-    if (cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(rollout, "guards")) == 0 && share > 0 &&
-        share < 100)
-        return "off";
-    return "-";
+        return has_slot && flagctl_is_at(rollout, "open") ? "on" : "wait";
+    if (!is_compared)
+        return "-";
+    return has_slot ? "off" : "wait"; /* it books, and nobody judges; it does not even book */
 }
 
 char *flagctl_rollout_share(const cJSON *rollout, char out[32])
@@ -276,24 +274,11 @@ bool flagctl_days_left(const char *date, time_t now, long *days)
     return true;
 }
 
-/* Is one of the server's sentences about it? */
-static bool is_said(const cJSON *said, const char *mark)
-{
-    const cJSON *item;
-
-    for (item = said != NULL ? said->child : NULL; item != NULL; item = item->next)
-        if (cJSON_IsString(item) && strstr(item->valuestring, mark) != NULL)
-            return true;
-    return false;
-}
-
 enum { STALE, UNDRILLED, DRILL_FAILED, REQUEST_IDS, EXPIRES, TROUBLE, WARNINGS };
 
 /* Which of them are so, as bits. */
 static unsigned warnings_of(const cJSON *rollout, time_t now)
 {
-    const cJSON *verdict = cJSON_GetObjectItemCaseSensitive(rollout, "verdict");
-    double per_id = flagctl_number_at(verdict, "calls_per_id");
     unsigned found = 0;
     long days;
 
@@ -303,9 +288,7 @@ static unsigned warnings_of(const cJSON *rollout, time_t now)
         found |= 1u << UNDRILLED;
     if (flagctl_is_at(rollout, "drill_failed"))
         found |= 1u << DRILL_FAILED;
-    if (per_id > 0 && per_id < (is_said(cJSON_GetObjectItemCaseSensitive(rollout, "warnings"), "request")
-                                    ? PER_ID_MIN
-                                    : PER_ID_MIN_SESSION))
+    if (flagctl_is_at(cJSON_GetObjectItemCaseSensitive(rollout, "verdict"), "request_ids"))
         found |= 1u << REQUEST_IDS;
     if (flagctl_days_left(flagctl_text_at(rollout, "expires"), now, &days) &&
         days <= FLAGCTL_EXPIRES_NEAR_DAYS)
@@ -330,59 +313,16 @@ char *flagctl_warning_words(const cJSON *rollout, time_t now, char *out, size_t 
     return out;
 }
 
-static void say(cJSON *list, const char *prefix, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-static void say(cJSON *list, const char *prefix, const char *format, ...)
-{
-    char text[900], whole[1100];
-    va_list arguments;
-
-    va_start(arguments, format);
-    (void)vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    (void)snprintf(whole, sizeof whole, "%s%s%s", prefix, prefix[0] != '\0' ? ": " : "", text);
-    (void)cJSON_AddItemToArray(list, cJSON_CreateString(whole));
-}
-
-static void say_expires(cJSON *list, const char *prefix, const char *expires, time_t now)
-{
-    long days = 0;
-
-    (void)flagctl_days_left(expires, now, &days);
-    if (days < 0)
-        say(list, prefix,
-            "expired: its \"expires\" was %.20s: finish it, take it out of the file, or move the date",
-            expires);
-    else
-        say(list, prefix, "expires on %.20s, %s: finish it, write another model, or move the date", expires,
-            days == 0   ? "today"
-            : days == 1 ? "tomorrow"
-                        : "soon");
-}
-
-void flagctl_warning_sentences(const cJSON *rollout, time_t now, bool has_prefix, cJSON *list)
+void flagctl_warning_sentences(const cJSON *rollout, bool has_prefix, cJSON *list)
 {
     const cJSON *said = cJSON_GetObjectItemCaseSensitive(rollout, "warnings"), *item;
-    const char *flag = flagctl_text_at(rollout, "flag"), *prefix = has_prefix ? flag : "";
-    unsigned found = warnings_of(rollout, now);
+    char text[900];
 
-    for (item = said != NULL ? said->child : NULL; item != NULL; item = item->next)
-        if (cJSON_IsString(item))
-            say(list, prefix, "%s", item->valuestring);
-    if ((found & 1u << TROUBLE) != 0 && !is_said(said, flagctl_text_at(rollout, "trouble")))
-        say(list, prefix, "its state could not be written: %.600s: it rises no further until that works",
-            flagctl_text_at(rollout, "trouble"));
-    if ((found & 1u << STALE) != 0 && !is_said(said, "flagctl finish"))
-        say(list, prefix, "stale: everybody has had the variant for 30 days: flagctl finish %.64s", flag);
-    if ((found & 1u << DRILL_FAILED) != 0 && !is_said(said, "drill"))
-        say(list, prefix, "the last drill failed: the way back is not sure: flagctl drill %.64s", flag);
-    else if ((found & 1u << UNDRILLED) != 0 && !is_said(said, "drill"))
-        say(list, prefix, "its way back was not tried of late: flagctl drill %.64s", flag);
-    if ((found & 1u << REQUEST_IDS) != 0 && !is_said(said, "ids"))
-        say(list, prefix,
-            "%.2f calls for each id: these are ids of requests, not of users; pass the user's id to "
-            "flagshm_decide",
-            flagctl_number_at(cJSON_GetObjectItemCaseSensitive(rollout, "verdict"), "calls_per_id"));
-    if ((found & 1u << EXPIRES) != 0 && !is_said(said, flagctl_text_at(rollout, "expires")))
-        say_expires(list, prefix, flagctl_text_at(rollout, "expires"), now);
+    for (item = said != NULL ? said->child : NULL; item != NULL; item = item->next) {
+        if (!cJSON_IsString(item))
+            continue;
+        (void)snprintf(text, sizeof text, "%.64s%s%.800s", has_prefix ? flagctl_text_at(rollout, "flag") : "",
+                       has_prefix ? ": " : "", item->valuestring);
+        (void)cJSON_AddItemToArray(list, cJSON_CreateString(text));
+    }
 }

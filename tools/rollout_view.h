@@ -32,7 +32,7 @@ bool flagctl_is_at(const cJSON *object, const char *key);
 bool flagctl_rollout_is_one(const cJSON *rollout);
 bool flagctl_rollout_waits_for(const cJSON *rollout, const char *reason);
 enum flagctl_hue flagctl_rollout_hue(const cJSON *rollout);
-/* GUARD: "on", "wait" (no slot yet, or not open), "off" (the file refuses), "-" (nothing to guard). `rollout` NULL: by the table alone. */
+/* GUARD: "on", "wait" (no slot yet, or not open), "off" (the file refuses: it books, and nobody judges), "-" (nothing to compare). `rollout` NULL: by the table alone. */
 const char *flagctl_guard_word(const cJSON *rollout, bool is_guarded_in_table);
 /* "5 %", or "shadow 10 %". Returns `out`. */
 char *flagctl_rollout_share(const cJSON *rollout, char out[32]);
@@ -49,9 +49,8 @@ char *flagctl_rollout_line(const cJSON *rollout, char *out, size_t room);
 
 /* Words for a column: "stale, undrilled, request ids, expires"; "" where there is nothing to warn of. Returns `out`. */
 char *flagctl_warning_words(const cJSON *rollout, time_t now, char *out, size_t room);
-/* Sentences, each a string added to `list`: the server's, and for a word above that none of them is about, one of ours. `prefix`: with the
- * flag's name before each. */
-void flagctl_warning_sentences(const cJSON *rollout, time_t now, bool prefix, cJSON *list);
+/* The server's sentences, each a string added to `list`; has_prefix: with the flag's name before it. */
+void flagctl_warning_sentences(const cJSON *rollout, bool has_prefix, cJSON *list);
 /* Whole days from now until the end of that date; false: it is none. */
 bool flagctl_days_left(const char *date, time_t now, long *days);
 

@@ -447,7 +447,7 @@ static void rollout_add(const struct top_showing *s, const struct top_flag *flag
     (void)cJSON_AddItemToObject(object, "waits", waits != NULL ? waits : cJSON_CreateArray());
     add_figure(object, "hold_left_s", flagctl_has_number(rollout, "hold_left_s"),
                flagctl_number_at(rollout, "hold_left_s"));
-    flagctl_warning_sentences(rollout, time(NULL), false, cJSON_AddArrayToObject(object, "warnings"));
+    flagctl_warning_sentences(rollout, false, cJSON_AddArrayToObject(object, "warnings"));
 }
 
 int top_print_json(struct top_showing *s)
