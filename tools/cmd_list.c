@@ -269,7 +269,7 @@ const struct flagctl_command flagctl_list_command = {
     .help =
         "SHARE is the share of users who get a variant now, STAGE why, MODEL control's model and the "
         "variants', GUARD whether\n"
-        "guardrails watch the flag (on; wait: not yet; off: the file refuses them; -: nothing to compare), "
+        "guardrails watch the flag (on; wait: not yet; off: the file refuses them; -: no), "
         "CHANGED "
         "when the flag's entry\n"
         "was last another one. Where a server answers and rollouts go on: WAITS what a share waits for, LEFT "

@@ -21,11 +21,11 @@ int flagctl_rollout_take(struct flagctl *ctl, const char *flag, bool is_quiet_un
         return code;
     found = flagctl_rollout_find(answer, flag);
     if (found == NULL)
-        code = flagctl_fail(
-            ctl, FLAGCTL_FAILED,
-            "%s has no rollout: its entry is broken, or it has several variants, and nobody guards it "
-            "then (flagctl get %s)",
-            flag, flag);
+        code = flagctl_fail(ctl, FLAGCTL_FAILED,
+                            "%s is in no rollout, and nobody guards it: it has no plan and books no outcomes "
+                            "yet, or it has several "
+                            "variants, or its entry is broken: flagctl get %s",
+                            flag, flag);
     else if ((*rollout = cJSON_Duplicate(found, true)) == NULL)
         code = flagctl_fail(ctl, FLAGCTL_FAILED, "out of memory");
     cJSON_Delete(answer);
