@@ -64,7 +64,7 @@ bool timetable_window(struct flagshm_plan_window *window, const char *tz, const 
         return false;
     window->from_minute = (uint16_t)(from_hour * 60 + from);
     window->to_minute = (uint16_t)(to_hour * 60 + to);
-    return window->from_minute < window->to_minute;
+    return window->from_minute < window->to_minute && window->to_minute <= 24 * 60;
 }
 
 /* The first moment from `at_s` on at which the share may rise. A clock that is set back or forth in between is met by asking anew. */
