@@ -199,7 +199,7 @@ const struct flagctl_command flagctl_doctor_command = {
     .help = "Looks at the environment, the table and who owns it, the heartbeat, the server, its lock, the "
             "flag file and whether it is\n"
             "what is served, kills, the outcome segment and its slots, rollouts that are stuck, undrilled or "
-            "frozen, held deletions, the watch, the "
+            "frozen, the targets of their notices, held deletions, the watch, the "
             "journal, and the "
             "room that is left. It\n"
             "changes nothing. As another user than root or the server's it sees less, and says what.\n\n"

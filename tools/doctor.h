@@ -44,7 +44,8 @@ void doctor_file(struct doctor *d);
 void doctor_switches(struct doctor *d); /* kills and all-control */
 void doctor_outcomes(struct doctor *d);
 void doctor_rollouts(struct doctor *d);
-void doctor_upkeep(struct doctor *d); /* held deletions, watch, journal */
-void doctor_disk(struct doctor *d);   /* state directory, room for segments */
+void doctor_notify(struct doctor *d, const cJSON *rollouts); /* the server's answer */
+void doctor_upkeep(struct doctor *d);                        /* held deletions, watch, journal */
+void doctor_disk(struct doctor *d);                          /* state directory, room for segments */
 
 #endif

@@ -1,4 +1,4 @@
-/* doctor, the rollouts: which are stuck, which were never tried, is everything frozen, and can those be told who are to be. */
+/* doctor, the rollouts: which are stuck, which were never tried, is everything frozen. */
 #include "tools/doctor.h"
 #include "tools/rollout_view.h"
 
@@ -122,5 +122,6 @@ void doctor_rollouts(struct doctor *d)
     look_at_drills(d, answer);
     if (d->warnings + d->bad == before && count != 0)
         doctor_ok(d, "rollouts", "%zu: none is stuck", count);
+    doctor_notify(d, answer);
     cJSON_Delete(answer);
 }

@@ -421,6 +421,20 @@ doctor
 expect "bad warning" "$(check_of rollouts)"
 expect "warning" "$(check_of drill)"
 expect "warning" "$(check_of freeze)"
+case_ "doctor: targets of notices that are not there, and those that are"
+mkdir -m 0755 "$work/notify"
+say --arg dir "$work/notify" '.status.notify_dir = $dir'
+say_of summary '.notify = ["oncall", "pager"]'
+doctor
+expect "bad bad" "$(check_of notify)"
+for target in oncall pager; do
+    (umask 077 && echo '{"argv": ["/bin/true"]}' >"$work/notify/$target")
+done
+doctor
+expect "ok" "$(check_of notify)"
+chmod 0644 "$work/notify/pager"
+doctor
+expect "bad ok" "$(check_of notify)"
 say_of summary '.drill_failed = true'
 doctor
 expect "bad" "$(check_of drill)"
