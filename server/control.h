@@ -3,8 +3,10 @@
  * Ask:    {"verb":"kill","flag":"x","reason":"...","all":false}
  * Answer: {"ok":true, ...} or {"ok":false,"code":"no_such_flag","message":"..."}; code is one of: usage, denied, no_such_flag,
  *         already, conflict, invalid, failed.
+ * code also: refused (a rollout does not do that now; the message says why, and the mend).
  * Verbs of this release: ping, status, kill, unkill, accept, reload, history, show (the text of a file revision), stats (what was
- * booked, of one flag or of all). Verbs that change
+ * booked, of one flag or of all), rollouts (of one flag or of all: governor_view.c has the keys), rollback, clear, approve, pause,
+ * resume, advance, waive, freeze, thaw, drill, drill_end. Verbs that change
  * need root, the server's own uid, or membership of the admin group (SO_PEERCRED; the kernel's word, not the caller's).
  * Lines are at most 64 KiB asked, 80 MiB answered. What is no sound JSON object with a verb is answered here, with code "usage".
  * A connection may ask any number of requests, also without waiting for answers; they are answered in order, and it is read no

@@ -346,6 +346,7 @@ static cJSON *guard_json(const struct flagshm_ward *ward, uint32_t index)
     cJSON_AddStringToObject(json, "name", guard->name);
     cJSON_AddStringToObject(json, "mode", guard->is_observed ? "observe" : "act");
     cJSON_AddBoolToObject(json, "rollback", guard->has_rollback);
+    add_real(json, "weight", guard->weight);
     cJSON_AddStringToObject(json, "text", text);
     add_real(json, "ln_e", v->ln_e);
     add_real(json, "threshold", v->threshold);

@@ -111,6 +111,7 @@ static cJSON *status(struct flagshm_verbs *verbs, const struct flagshm_peer *pee
     add_number(answer, "file_rev", p->file_rev);
     cJSON_AddStringToObject(answer, "file", p->file_path);
     cJSON_AddStringToObject(answer, "state_dir", p->state_dir);
+    cJSON_AddStringToObject(answer, "notify_dir", verbs->notify_dir != NULL ? verbs->notify_dir : "");
     cJSON_AddStringToObject(answer, "file_state", state_word(p->file_state));
     cJSON_AddItemToObject(answer, "faults",
                           p->faults != NULL ? cJSON_Duplicate(p->faults, true) : cJSON_CreateArray());

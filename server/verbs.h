@@ -15,6 +15,7 @@ struct flagshm_verbs {
     struct flagshm_governor *governor;
     struct flagshm_watch *watch;
     struct flagshm_control *control;
+    const char *notify_dir; /* told to tools */
     uint64_t started_realtime_ns;
     bool wants_reload; /* set by "reload", cleared by the loop */
 };
