@@ -280,7 +280,7 @@ struct flagshm_bank {
 #define FLAGSHM_SWITCH_DISABLED      (1u << 1) /* "enabled": false */
 #define FLAGSHM_SWITCH_ROLLED_BACK   (1u << 2)
 #define FLAGSHM_SWITCH_OFF           7u
-#define FLAGSHM_SWITCH_STALE_CONTROL (1u << 3) /* "on_stale": "control" */
+#define FLAGSHM_SWITCH_STALE_CONTROL (1u << 3) /* "on_stale": "control", or a guarded canary */
 #define FLAGSHM_SWITCH_HASH          (1u << 4) /* neither 0 nor 100 % of one variant, or a slot or shadow: hash */
 #define FLAGSHM_SWITCH_GUARDED       (1u << 5)
 #define FLAGSHM_SWITCH_ORG           (1u << 6) /* identity, for people and tools */
@@ -2689,8 +2689,8 @@ FLAGSHM_API_ int flagshm_record(struct flagshm *fs, const struct flagshm_decisio
 
     if (FLAGSHM_UNLIKELY_(found <= 0))
         return found;
-    if (FLAGSHM_UNLIKELY_((d->arm != 0) !=
-                          (d->bucket < d->rollout_mpct))) { /* the hash or a client is broken */
+    if (FLAGSHM_UNLIKELY_((d->arm != 0) != (d->bucket < d->rollout_mpct))) {
+        /* the hash or a client is broken: it is news of neither arm */
         flagshm_add64_(&b.counters[FLAGSHM_N_MISBOOKED], 1);
         return 0;
     }

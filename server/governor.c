@@ -72,6 +72,8 @@ static void look_at(struct flagshm_governor *g, struct flagshm_ward **wards, siz
 /* Of a plan how long it was held; of the default guard once which evidence it is, so that a restart goes on with it. */
 static bool is_to_keep(const struct flagshm_ward *ward, uint64_t now_mono_ns, bool is_end)
 {
+    if (ward->pending != NULL) /* it would be written down after the rise, and undo it */
+        return false;
     if (ward->is_unkept)
         return true;
     if (ward->is_hidden || (!ward->state.is_planned && ward->post == NULL))

@@ -249,7 +249,7 @@ static bool guard(struct flagshm_governor *g, const char *name)
     if (flag == NULL || !flagshm_rollout_file_of(flag, &file) || file.guards->count == 0)
         return false;
     ward = flagshm_wards_add(&g->publisher->wards, name);
-    if (ward == NULL || ward->state.is_seen)
+    if (ward == NULL)
         return false;
     ward->next_file = ward->file = file;
     ward->next_source = ward->source = flag;
@@ -262,6 +262,13 @@ static bool guard(struct flagshm_governor *g, const char *name)
     return true;
 }
 
+static bool is_watched(const struct flagshm_governor *g, uint64_t flag_hash)
+{
+    const struct flagshm_ward *ward = flagshm_wards_find(&g->publisher->wards, flag_hash);
+
+    return ward != NULL && ward->state.is_seen;
+}
+
 bool flagshm_governor_guard_others(struct flagshm_governor *g)
 {
     struct flagshm_ledger *ledger = &g->publisher->ledger;
@@ -272,8 +279,8 @@ bool flagshm_governor_guard_others(struct flagshm_governor *g)
         const struct flagshm_ledger_entry *e = &ledger->entries[slot];
         const struct flagshm_slot_holder *holder = &ledger->slots.holders[slot];
 
-        if (holder->flag_hash == 0 || e->guard_key != 0 || e->form.arm_count != 2 ||
-            g->unguardable[slot] == holder->generation ||
+        if (holder->flag_hash == 0 || e->form.arm_count != 2 || g->unguardable[slot] == holder->generation ||
+            is_watched(g, holder->flag_hash) ||
             e->last[0][FLAGSHM_N_FINISHED] + e->last[1][FLAGSHM_N_FINISHED] == 0)
             continue;
         if (guard(g, e->flag))

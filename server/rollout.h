@@ -165,7 +165,8 @@ struct flagshm_rollout_file {
 };
 
 struct flagshm_flag;
-/* False where nobody guards it: it is broken, or has several variants. The strings and plans stay the flag's. */
+/* False where nobody guards it: it is broken, or has several variants. The strings and plans stay the flag's. Cost: that of hashing its
+ * forced ids. */
 bool flagshm_rollout_file_of(const struct flagshm_flag *flag, struct flagshm_rollout_file *file);
 
 struct flagshm_local_time {

@@ -374,7 +374,7 @@ static int start(struct server *s, const struct flagshm_server_options *options,
     s->verbs = (struct flagshm_verbs){.publisher = &s->publisher,
                                       .governor = s->governor,
                                       .watch = s->watch,
-        .notify_dir = options->notify_dir,
+                                      .notify_dir = options->notify_dir,
                                       .started_realtime_ns = flagshm_realtime_ns()};
     flagshm_governor_work(s->governor); /* what the start itself has changed */
     mind_control(s);

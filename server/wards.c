@@ -142,6 +142,13 @@ void flagshm_ward_drop_draft(struct flagshm_ward *ward)
     ward->draft = NULL;
 }
 
+void flagshm_ward_forget_pending(struct flagshm_ward *ward)
+{
+    free(ward->pending);
+    ward->pending = NULL;
+    ward->pending_ticket = 0;
+}
+
 /* What the ward's slot is judged by: the file's guardrails, and of the default set also those whose outcomes had come when this evidence
  * began. */
 static void choose_guards(struct flagshm_ward *ward, const struct flagshm_rollout *state)
@@ -204,9 +211,7 @@ void flagshm_ward_apply(struct flagshm_wards *wards, struct flagshm_ward *ward)
     ward->state = ward->draft->state;
     if (ward->draft->has_transition) {
         add_move(wards, ward);
-        free(ward->pending);
-        ward->pending = NULL;
-        ward->pending_ticket = 0;
+        flagshm_ward_forget_pending(ward);
     }
     flagshm_ward_drop_draft(ward);
 }

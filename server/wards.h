@@ -84,6 +84,7 @@ void flagshm_wards_remove(struct flagshm_wards *wards, struct flagshm_ward *ward
 /* The draft of a ward: a copy of what is in force, or the one that is there. NULL: no memory. */
 struct flagshm_ward_draft *flagshm_ward_draft(struct flagshm_ward *ward);
 void flagshm_ward_drop_draft(struct flagshm_ward *ward);
+void flagshm_ward_forget_pending(struct flagshm_ward *ward);
 /* Does the table have to be made anew for the draft? */
 bool flagshm_ward_is_visible(const struct flagshm_ward *ward);
 /* Puts the draft in force as it is: the table need not know. */

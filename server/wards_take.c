@@ -53,6 +53,8 @@ static int edit(struct flagshm_ward *ward, const struct flagshm_moment *now)
     draft = flagshm_ward_draft(ward);
     if (draft == NULL)
         return -ENOMEM;
+    flagshm_ward_forget_pending(
+        ward); /* it rests on the file of before; where it still holds it is asked for again */
     draft->has_transition = flagshm_rollout_edit(&draft->state, &ward->next_file, now, &draft->transition);
     return 0;
 }
@@ -87,6 +89,9 @@ static int recover(struct flagshm_wards *wards, struct flagshm_ward *ward, const
     is_lost = !draft->state.is_seen && (wards->is_journal_lost || ward->is_state_lost || was_planned);
     draft->has_transition = flagshm_rollout_recover(&draft->state, has_served ? &served : NULL,
                                                     &ward->next_file, is_lost, now, &draft->transition);
+    if (draft->state.evidence !=
+        ward->state.evidence) /* also without a word: it must not be given out again */
+        ward->is_unkept = true;
     return 0;
 }
 

@@ -56,6 +56,8 @@ static struct flagshm_decision decisions[64];
 static uint64_t looks, wrong;
 static uint32_t kind; /* of the outcomes that are booked now */
 static int stop;
+static pthread_t threads[THREADS];
+static unsigned running;
 
 static uint64_t next_random(uint64_t *state)
 {
@@ -104,6 +106,13 @@ static void book_on(uint64_t random, uint64_t *finished, uint64_t *started)
     }
 }
 
+static void end_threads(void)
+{
+    __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+    while (running > 0)
+        (void)pthread_join(threads[--running], NULL);
+}
+
 /* ---- the reader ---- */
 
 static void look(void)
@@ -130,6 +139,7 @@ static void look(void)
 #ifdef FLAGSHM_STRESS_BAD_FIRST
     if (wrong > 0) {
         (void)printf("found after %" PRIu64 " looks: failures without a call\n", looks);
+        end_threads(); /* they book in what goes now */
         outcomes_end(&w);
         exit(0);
     }
@@ -184,7 +194,6 @@ static void *book_in_thread(void *seed)
 
 static void run_threads(uint64_t milliseconds)
 {
-    pthread_t threads[THREADS];
     uint64_t seeds[THREADS], end = now_ns() + milliseconds * 1000000;
     unsigned i;
 
@@ -192,12 +201,11 @@ static void run_threads(uint64_t milliseconds)
         seeds[i] = 977 * (i + 1);
         if (pthread_create(&threads[i], NULL, book_in_thread, &seeds[i]) != 0)
             exit(1);
+        running++;
     }
     while (now_ns() < end)
         look();
-    __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
-    for (i = 0; i < THREADS; i++)
-        (void)pthread_join(threads[i], NULL);
+    end_threads();
     look();
 }
 

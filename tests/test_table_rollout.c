@@ -10,7 +10,7 @@
 
 #define PLANNED(share)                                                                                       \
     "\"control\": \"old\", \"variant\": \"new\", \"rollout_pct\": " share ", \"rollout\": {\"plan\": "       \
-                                                                          "\"b2b\"}"
+    "\"b2b\"}"
 #define GUARDED FLAGSHM_SWITCH_GUARDED
 #define WATCHED (FLAGSHM_SWITCH_HASH | FLAGSHM_SWITCH_GUARDED | FLAGSHM_SWITCH_STALE_CONTROL)
 #define VARIANT UINT64_C(0x1234)

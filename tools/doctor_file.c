@@ -43,6 +43,15 @@ static bool has_same_arms(const struct flagshm_flag *flag, const struct flagshm_
     return true;
 }
 
+/* Beside a plan the file's number is a cap. */
+static bool is_share_served(const struct flagshm_flag *flag, const struct flagshm_table_entry *entry,
+                            uint32_t served_mpct)
+{
+    if (flag->has_rollout)
+        return served_mpct <= (flag->enabled && !entry->is_killed ? flag->rollout_mpct : 0);
+    return served_mpct == flagshm_table_share_mpct(entry);
+}
+
 static bool is_served(const struct doctor *d, const struct flagshm_flag *flag)
 {
     const struct flagshm_snapshot_flag *served = flagshm_snapshot_find(&d->snapshot, flag->name);
@@ -52,9 +61,8 @@ static bool is_served(const struct doctor *d, const struct flagshm_flag *flag)
     if (served == NULL)
         return false;
     entry.is_killed = (served->switches & by_hand) != 0;
-    return served->rollout_mpct == flagshm_table_share_mpct(&entry) &&
-           strcmp(served->salt, flag->salt) == 0 && served->force_count == flag->force_count &&
-           has_same_arms(flag, served);
+    return is_share_served(flag, &entry, served->rollout_mpct) && strcmp(served->salt, flag->salt) == 0 &&
+           served->force_count == flag->force_count && has_same_arms(flag, served);
 }
 
 /* Flags of the table that the file has not; the name of one of them. */
