@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KEEP_NS UINT64_C(60000000000) /* what a restart may forget of a hold */
+#define KEEP_NS UINT64_C(60000000000) /* what a restart may forget of a hold, or a quarter of a shorter one */
 
 struct flagshm_moment *flagshm_governor_now(struct flagshm_governor *g)
 {
@@ -72,6 +72,8 @@ static void look_at(struct flagshm_governor *g, struct flagshm_ward **wards, siz
 /* Of a plan how long it was held; of the default guard once which evidence it is, so that a restart goes on with it. */
 static bool is_to_keep(const struct flagshm_ward *ward, uint64_t now_mono_ns, bool is_end)
 {
+    uint64_t hold_ns;
+
     if (ward->pending != NULL) /* it would be written down after the rise, and undo it */
         return false;
     if (ward->is_unkept)

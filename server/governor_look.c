@@ -164,7 +164,7 @@ static struct flagshm_look rollout_look(struct flagshm_governor *g, const struct
 {
     struct flagshm_look look = {.now = g->publisher->moment,
                                 .local = local_time(g, ward->file.plan),
-                                .is_frozen = g->is_frozen,
+                                .is_frozen = g->is_frozen || g->publisher->kills.all,
                                 .evidence = ward->state.evidence};
 
     if (ward->post == NULL || !ward->post->has_verdict)

@@ -317,7 +317,8 @@ static const char *const plain_waits[FLAGSHM_WAITS] = {
     [FLAGSHM_WAIT_BOTH_ARMS_BAD] = "control fails too, so nothing is concluded: `flagctl stats %s`",
     [FLAGSHM_WAIT_PROVE] = "what \"prove\" names is not ruled out yet: `flagctl stats %s`",
     [FLAGSHM_WAIT_APPROVAL] = "a person must agree: `flagctl approve %s`",
-    [FLAGSHM_WAIT_FREEZE] = "all rollouts are frozen: `flagctl thaw`",
+    [FLAGSHM_WAIT_FREEZE] =
+        "all rollouts are frozen: `flagctl thaw` (or, after `flagctl kill --all`, `flagctl unkill --all`)",
     [FLAGSHM_WAIT_PAUSED] = "paused: `flagctl resume %s`",
     [FLAGSHM_WAIT_RECOVERING] =
         "the server has just started, and watches for a minute: `flagctl waive %s recovering`",
