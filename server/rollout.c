@@ -224,7 +224,8 @@ static void judge_permission(struct judging *j)
 {
     const struct flagshm_rollout *s = j->s;
 
-    if (s->recovering_ns > 0)
+    if (s->recovering_ns > 0 &&
+        s->stage != FLAGSHM_STAGE_OFF) /* there nothing is watched, so it would never end */
         flagshm_judge_wait(j, FLAGSHM_WAIT_RECOVERING);
     if (s->is_paused)
         flagshm_judge_wait(j, FLAGSHM_WAIT_PAUSED);

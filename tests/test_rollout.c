@@ -290,6 +290,25 @@ Test(rollout, after_a_start_it_watches_before_it_rises)
     free(w);
 }
 
+Test(rollout, what_was_complete_at_a_start_begins_a_new_attempt_without_recovering)
+{
+    struct world *w = world_new();
+    struct flagshm_rollout_served served = {
+        .fingerprint = 0xb, .share_mpct = 100000, .stage = FLAGSHM_STAGE_COMPLETE};
+
+    world_reach(w, 100000);
+    world_pass(w, 3 * HOUR);
+    world_restart(w, MINUTE, &served, false);
+    cr_assert_eq(flagshm_rollout_stage(&w->s), FLAGSHM_STAGE_COMPLETE);
+    world_pass(w, HOUR);
+    w->file.control_fingerprint = 0xb;
+    w->file.variant_fingerprint = 0xc;
+    cr_assert(world_edit(w));
+    cr_assert(world_tick(w), "waits for %x", w->last.waits);
+    cr_assert_eq(flagshm_rollout_share(&w->s), 1000);
+    free(w);
+}
+
 Test(rollout, jumps_suspends_and_gaps_add_nothing)
 {
     static const struct {
