@@ -1,14 +1,14 @@
 /* outcomes_book: a client that books calls, for tests of what shows them.
  *
- *     outcomes_book FLAG COUNT [KEY=VALUE...]
- * Call n, from 0 on, is of user-(n % ids). Keys:
+ *     outcomes_book FLAG[,FLAG...] COUNT [KEY=VALUE...]
+ * Call n, from 0 on, is of user-(n % ids); of several flags, each user calls them all in turn. Keys:
  *   ids=N            users (COUNT)                  flags=N       FLAG0 ... FLAGN-1 in turn, instead of FLAG
  *   status=N         HTTP status (200)              per_s=N       calls a second (0: as fast as it goes)
  *   variant_fail_every=N  the same, of the variant's calls alone     lasts_ms=N  goes on for so long, whatever COUNT is
  *   variant_status=N variant_latency_ms=N variant_unfinished=1 (its calls begin and never end)
  *   fail_every=N     each N-th call gets 500 (0)    latency_ms=N ttft_ms=N input=N output=N attempts=N
  *   started=0        without FLAGSHM_STARTED        unfinished=N  the last N calls do not end
- *   json=valid|invalid   refusal=1   truncated=1   empty=1   cancelled=1   shadow=1 (a shadow call beside each)
+ *   json=valid|invalid   refusal=1   truncated=1   empty=1   cancelled=1   shadow=1 (a shadow call where one is wanted)
  * Prints "ARM CALLS" for each arm that calls were booked under. Exit code 1 where one could not be booked.
  */
 #include "client/flagshm.h"
@@ -18,8 +18,11 @@
 #include <stdlib.h>
 #include <time.h>
 
+#define FLAGS_MAX 32
+
 struct booking {
-    const char *flag;
+    char *named[FLAGS_MAX];
+    long named_count;
     long count, ids, flags, per_s, fail_every, unfinished, variant_fail_every, variant_calls, lasts_ms;
     bool is_started, has_shadow, is_variant_unfinished;
     uint32_t variant_status;
@@ -105,11 +108,11 @@ static int book(struct booking *b, struct flagshm *fs, long n, struct flagshm_de
     char id[40], flag[FLAGSHM_NAME_MAX + 1];
     int code = 0;
 
-    (void)snprintf(id, sizeof id, "user-%ld", n % b->ids);
+    (void)snprintf(id, sizeof id, "user-%ld", n / b->named_count % b->ids);
     if (b->flags > 0)
-        (void)snprintf(flag, sizeof flag, "%s%ld", b->flag, n % b->flags);
+        (void)snprintf(flag, sizeof flag, "%s%ld", b->named[0], n % b->flags);
     else
-        (void)snprintf(flag, sizeof flag, "%s", b->flag);
+        (void)snprintf(flag, sizeof flag, "%s", b->named[n % b->named_count]);
     (void)flagshm_decide(fs, flag, id, d);
     if (d->slot == FLAGSHM_NO_SLOT)
         return 0;
@@ -122,7 +125,7 @@ static int book(struct booking *b, struct flagshm *fs, long n, struct flagshm_de
     if (code == 0 && (b->lasts_ms > 0 || n < b->count - b->unfinished) &&
         !(d->arm > 0 && b->is_variant_unfinished))
         code = flagshm_record(fs, d, &outcome);
-    if (code == 0 && b->has_shadow)
+    if (code == 0 && b->has_shadow && d->shadow)
         code = flagshm_record_shadow(fs, d, &outcome, &outcome);
     return code == -ESTALE && b->lasts_ms > 0 ? 0 : code;
 }
@@ -140,14 +143,17 @@ int main(int argc, char **argv)
     struct booking b = {.is_started = true, .outcome = {.http_status = 200}};
     struct flagshm_decision d;
     struct flagshm fs;
-    char names[8][32] = {""};
+    char names[8][32] = {""}, *name;
     long arms[8] = {0}, n;
     uint64_t until_ms;
     int code, i;
 
     if (argc < 3)
         return 2;
-    b.flag = argv[1];
+    for (name = strtok(argv[1], ","); name != NULL && b.named_count < FLAGS_MAX; name = strtok(NULL, ","))
+        b.named[b.named_count++] = name;
+    if (b.named_count == 0)
+        return 2;
     b.count = b.ids = atol(argv[2]);
     for (i = 3; i < argc; i++)
         if (!read_key(&b, argv[i])) {
