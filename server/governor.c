@@ -82,8 +82,11 @@ static bool is_to_keep(const struct flagshm_ward *ward, uint64_t now_mono_ns, bo
         return false;
     if (ward->kept_mono_ns == 0 && ward->post != NULL)
         return true;
-    return ward->state.hold_ns != ward->kept_hold_ns &&
-           (is_end || now_mono_ns - ward->kept_mono_ns >= KEEP_NS);
+    if (ward->state.hold_ns == ward->kept_hold_ns)
+        return false;
+    hold_ns = ward->file.is_present ? flagshm_rollout_hold_ns(&ward->state, ward->file.plan) : 0;
+    return is_end ||
+           now_mono_ns - ward->kept_mono_ns >= (hold_ns > 0 && hold_ns / 4 < KEEP_NS ? hold_ns / 4 : KEEP_NS);
 }
 
 static void keep_holds(struct flagshm_governor *g, bool is_end)
