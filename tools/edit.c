@@ -1,8 +1,7 @@
 /* edit, the pure part: see the header. The flag-file reader says where the number stands; the new text is read by it again before
  * anybody may write it, so that an edit can never make a file worse. */
-#include "tools/edit.h"
+#include "tools/edit_internal.h"
 
-#include "server/flagfile.h"
 #include "server/json_scan.h"
 
 #include <assert.h>
@@ -26,9 +25,8 @@ static bool is_in_flag(const struct flagshm_diag *diag, const char *flag)
            (diag->pointer[7 + bytes] == '\0' || diag->pointer[7 + bytes] == '/');
 }
 
-/* "LINE:COLUMN: message" of the first error (of that flag, where one is named and has one). */
-static void tell_fault(const struct flagshm_diags *diags, const char *flag, const char *text, size_t bytes,
-                       char *out, size_t size)
+void flagshm_edit_tell_fault(const struct flagshm_diags *diags, const char *flag, const char *text,
+                             size_t bytes, char *out, size_t size)
 {
     const struct flagshm_diag *first = NULL;
     size_t i, line, column;
@@ -81,7 +79,7 @@ static int compare(const struct flagshm_flagfile *before, const struct flagshm_f
     size_t i;
 
     if (!after->is_usable) {
-        tell_fault(diags, NULL, text, bytes, fault, sizeof fault);
+        flagshm_edit_tell_fault(diags, NULL, text, bytes, fault, sizeof fault);
         return flagshm_error_set(error, -EINVAL, "the new text would be no usable flag file: %s", fault);
     }
     for (i = 0; i < after->count; i++) {
@@ -92,11 +90,11 @@ static int compare(const struct flagshm_flagfile *before, const struct flagshm_f
         old = before->is_usable ? flagshm_flagfile_find(before, entry->flag.name) : NULL;
         if (old && old->broken)
             continue;
-        tell_fault(diags, entry->flag.name, text, bytes, fault, sizeof fault);
+        flagshm_edit_tell_fault(diags, entry->flag.name, text, bytes, fault, sizeof fault);
         return flagshm_error_set(error, -EINVAL, "it would break flag \"%s\": %s", entry->flag.name, fault);
     }
     if (after->errors > (before->is_usable ? before->errors : 0)) {
-        tell_fault(diags, NULL, text, bytes, fault, sizeof fault);
+        flagshm_edit_tell_fault(diags, NULL, text, bytes, fault, sizeof fault);
         return flagshm_error_set(error, -EINVAL, "the new text would have errors that the file has not: %s",
                                  fault);
     }
@@ -127,11 +125,9 @@ int flagshm_edit_check(const char *before, size_t before_bytes, const char *afte
 
 /* ---- the new text ---- */
 
-/* text[0...at) INSERT text[at + cut...) */
-static char *splice(const char *text, size_t bytes, size_t at, size_t cut, const char *insert,
-                    size_t *new_bytes)
+char *flagshm_edit_splice(const char *text, size_t bytes, size_t at, size_t cut, const char *insert,
+                          size_t length, size_t *new_bytes)
 {
-    size_t length = strlen(insert);
     char *out = malloc(bytes - cut + length + 1);
 
     if (!out)
@@ -149,8 +145,7 @@ static bool is_white(char c)
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-/* What stands between a member and the comma or brace before it: one line break at most, with its indentation. */
-static size_t white_before(const char *text, size_t key)
+size_t flagshm_edit_white_before(const char *text, size_t key)
 {
     size_t from = key, at;
 
@@ -179,15 +174,15 @@ static char *insert_member(const struct flagshm_flagfile *file, const struct fla
         for (at = 1; places.items[at].next < places.count; at = places.items[at].next)
             ;
         last = &places.items[at];
-        white = white_before(object, last->key_offset);
+        white = flagshm_edit_white_before(object, last->key_offset);
         key_end = (size_t)last->key_offset + last->key_bytes;
         room = last->key_offset - white + (last->offset - key_end) + 64;
         insert = malloc(room);
         if (insert) {
             snprintf(insert, room, ",%.*s\"rollout_pct\"%.*s%s", (int)(last->key_offset - white),
                      object + white, (int)(last->offset - key_end), object + key_end, number);
-            out = splice(file->text, file->text_bytes, flag->offset + last->offset + last->bytes, 0, insert,
-                         new_bytes);
+            out = flagshm_edit_splice(file->text, file->text_bytes, flag->offset + last->offset + last->bytes,
+                                      0, insert, strlen(insert), new_bytes);
         }
     }
     free(insert);
@@ -196,36 +191,27 @@ static char *insert_member(const struct flagshm_flagfile *file, const struct fla
     return out;
 }
 
-/* Reads the new text as the server will, and holds it against the old one. */
-static int verify(struct flagshm_edit *edit, const struct flagshm_flagfile *before, const char *flag,
-                  uint32_t mpct, struct flagshm_error *error)
+int flagshm_edit_verify(struct flagshm_edit *edit, const struct flagshm_flagfile *before,
+                        struct flagshm_flagfile *after, struct flagshm_error *error)
 {
-    struct flagshm_flagfile after = {0};
     struct flagshm_diags diags = {0};
-    int result = flagshm_flagfile_parse(&after, edit->text, edit->bytes, &any_number, &diags);
+    int result = flagshm_flagfile_parse(after, edit->text, edit->bytes, &any_number, &diags);
 
     if (result == -EFBIG)
         result = flagshm_error_set(error, -EINVAL, "the file would grow over %u MiB", FLAGSHM_FILE_MAX >> 20);
     else if (result != 0)
         flagshm_error_set(error, 0, "no memory to read the flag file");
     else
-        result = compare(before, &after, &diags, edit->text, edit->bytes, error);
-    if (result == 0) {
-        const struct flagshm_flagfile_entry *entry = flagshm_flagfile_find(&after, flag);
-
-        assert(entry && !entry->broken && entry->flag.rollout_mpct == mpct);
-        (void)entry;
-        (void)mpct;
-    }
+        result = compare(before, after, &diags, edit->text, edit->bytes, error);
     flagshm_diags_free(&edit->diags);
     edit->diags = diags;
-    flagshm_flagfile_free(&after);
     return result;
 }
 
 static int write_share(struct flagshm_edit *edit, const struct flagshm_flagfile *file,
                        const struct flagshm_flag *flag, uint32_t mpct, struct flagshm_error *error)
 {
+    struct flagshm_flagfile after = {0};
     char number[16];
     int result;
 
@@ -236,12 +222,20 @@ static int write_share(struct flagshm_edit *edit, const struct flagshm_flagfile 
     if (edit->is_same)
         return 0;
     flagshm_mpct_to_text(mpct, number);
-    edit->text = flag->rollout_bytes != 0 ? splice(file->text, file->text_bytes, flag->rollout_offset,
-                                                   flag->rollout_bytes, number, &edit->bytes)
-                                          : insert_member(file, flag, number, &edit->bytes);
+    edit->text = flag->rollout_bytes != 0
+                     ? flagshm_edit_splice(file->text, file->text_bytes, flag->rollout_offset,
+                                           flag->rollout_bytes, number, strlen(number), &edit->bytes)
+                     : insert_member(file, flag, number, &edit->bytes);
     if (!edit->text)
         return flagshm_error_set(error, -ENOMEM, "no memory for the new text");
-    result = verify(edit, file, flag->name, mpct, error);
+    result = flagshm_edit_verify(edit, file, &after, error);
+    if (result == 0) {
+        const struct flagshm_flagfile_entry *entry = flagshm_flagfile_find(&after, flag->name);
+
+        assert(entry && !entry->broken && entry->flag.rollout_mpct == mpct);
+        (void)entry;
+    }
+    flagshm_flagfile_free(&after);
     if (result != 0) {
         free(edit->text);
         edit->text = NULL;
@@ -249,30 +243,49 @@ static int write_share(struct flagshm_edit *edit, const struct flagshm_flagfile 
     return result;
 }
 
+int flagshm_edit_parse(struct flagshm_edit *edit, struct flagshm_flagfile *file, const char *text,
+                       size_t bytes, struct flagshm_error *error)
+{
+    char fault[512];
+    int result = flagshm_flagfile_parse(file, text, bytes, &any_number, &edit->diags);
+
+    if (result == -ENOMEM)
+        return flagshm_error_set(error, result, "no memory to read the flag file");
+    if (result == 0 && file->is_usable)
+        return 0;
+    flagshm_edit_tell_fault(&edit->diags, NULL, text, bytes, fault, sizeof fault);
+    return flagshm_error_set(error, -EBADMSG, "the file is broken, mend it first: %s", fault);
+}
+
+int flagshm_edit_find(struct flagshm_edit *edit, struct flagshm_flagfile *file, const char *text,
+                      size_t bytes, const char *flag, const struct flagshm_flagfile_entry **entry,
+                      struct flagshm_error *error)
+{
+    char fault[512];
+    int result = flagshm_edit_parse(edit, file, text, bytes, error);
+
+    if (result != 0)
+        return result;
+    if (!(*entry = flagshm_flagfile_find(file, flag)))
+        return no_such_flag(file, flag, error);
+    if (!(*entry)->broken)
+        return 0;
+    flagshm_edit_tell_fault(&edit->diags, flag, text, bytes, fault, sizeof fault);
+    return flagshm_error_set(error, -EBADMSG, "flag \"%s\" is broken in the file, mend it first: %s", flag,
+                             fault);
+}
+
 int flagshm_edit_share(struct flagshm_edit *edit, const char *text, size_t bytes, const char *flag,
                        uint32_t mpct, struct flagshm_error *error)
 {
     struct flagshm_flagfile file = {0};
     const struct flagshm_flagfile_entry *entry;
-    char fault[512];
     int result;
 
     *edit = (struct flagshm_edit){.text = NULL};
-    result = flagshm_flagfile_parse(&file, text, bytes, &any_number, &edit->diags);
-    if (result == -ENOMEM) {
-        flagshm_error_set(error, 0, "no memory to read the flag file");
-    } else if (result != 0 || !file.is_usable) {
-        tell_fault(&edit->diags, NULL, text, bytes, fault, sizeof fault);
-        result = flagshm_error_set(error, -EBADMSG, "the file is broken, mend it first: %s", fault);
-    } else if (!(entry = flagshm_flagfile_find(&file, flag))) {
-        result = no_such_flag(&file, flag, error);
-    } else if (entry->broken) {
-        tell_fault(&edit->diags, flag, text, bytes, fault, sizeof fault);
-        result = flagshm_error_set(error, -EBADMSG, "flag \"%s\" is broken in the file, mend it first: %s",
-                                   flag, fault);
-    } else {
+    result = flagshm_edit_find(edit, &file, text, bytes, flag, &entry, error);
+    if (result == 0)
         result = write_share(edit, &file, &entry->flag, mpct, error);
-    }
     flagshm_flagfile_free(&file);
     return result;
 }

@@ -390,3 +390,84 @@ int flagshm_edit_replace(struct flagshm_edit_file *file, const char *text, size_
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return result;
 }
+
+/* ---- create ---- */
+
+/* Splits the path, and opens its directory, whatever links lead there. */
+static int open_place(struct flagshm_edit_file *file, const char *path, struct flagshm_error *error)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    char directory[4096];
+    struct stat status;
+
+    *file = (struct flagshm_edit_file){.dir_fd = -1};
+    if (strlen(path) >= sizeof file->given || strlen(name) > NAME_MAX)
+        return flagshm_error_set(error, -ENAMETOOLONG, "the path is too long");
+    memcpy(file->given, path, strlen(path) + 1);
+    if (*name == '\0')
+        return flagshm_error_set(error, -EISDIR, "%s is a directory, not a flag file", path);
+    if (lstat(path, &status) == 0)
+        return flagshm_error_set(error, -EEXIST,
+                                 S_ISLNK(status.st_mode) ? "%s is a link that leads nowhere: mend it first"
+                                                         : "%s is there already",
+                                 path);
+    snprintf(directory, sizeof directory, "%.*s",
+             slash == path ? 1
+             : slash       ? (int)(slash - path)
+                           : 1,
+             slash ? path : ".");
+    if (resolve(directory, file->path, error) != 0)
+        return flagshm_error_set(error, -ENOENT, "there is no directory %s for the new file: make it first",
+                                 directory);
+    if (strlen(file->path) + strlen(name) + 2 > sizeof file->path)
+        return flagshm_error_set(error, -ENAMETOOLONG, "the path of %s is too long", path);
+    snprintf(file->path + strlen(file->path), sizeof file->path - strlen(file->path), "%s%s",
+             strcmp(file->path, "/") == 0 ? "" : "/", name);
+    return open_directory(file, error);
+}
+
+/* Gives the finished file its name, unless another one has it by now. */
+static int link_name(struct flagshm_edit_file *file, int fd, const char *new_name,
+                     struct flagshm_error *error)
+{
+    mode_t mask = umask(0);
+    int result;
+
+    (void)umask(mask);
+    if (fchmod(fd, 0666 & ~mask) != 0 || linkat(file->dir_fd, new_name, file->dir_fd, file->name, 0) != 0) {
+        result = -errno;
+        return flagshm_error_set(error, result, "cannot make %s: %s", file->path, strerror(-result));
+    }
+    if (fsync(file->dir_fd) != 0 && errno != EINVAL && errno != EBADF)
+        flagshm_error_set(&file->note, 0, "%s is made, but it is not sure to outlive a power cut: %s",
+                          file->path, strerror(errno));
+    return 0;
+}
+
+int flagshm_edit_create(struct flagshm_edit_file *file, const char *path, const char *text, size_t bytes,
+                        struct flagshm_error *error)
+{
+    char new_name[64];
+    sigset_t all, before;
+    int fd, result = open_place(file, path, error);
+
+    if (result == 0)
+        result = refuse_made(file, error);
+    if (result != 0)
+        return result;
+    lock_directory(file->dir_fd);
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    fd = open_new(file, new_name, error);
+    result = fd < 0 ? fd : write_all(fd, text, bytes);
+    if (fd >= 0 && result != 0)
+        flagshm_error_set(error, 0, "cannot write beside %s: %s", file->path, strerror(-result));
+    if (result == 0)
+        result = link_name(file, fd, new_name, error);
+    if (fd >= 0) {
+        unlinkat(file->dir_fd, new_name, 0);
+        close(fd);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return result;
+}
