@@ -344,6 +344,34 @@ Test(rollout_edit, at_100_a_variant_is_not_changed_over_an_old_control)
     free(w);
 }
 
+Test(rollout_edit, a_finished_flag_moves_nobody_and_is_ready_for_the_next_variant)
+{
+    char text[512];
+    unsigned i;
+
+    for (i = 0; i < 2; i++) {
+        struct world *w = at(100000);
+
+        world_pass(w, i * 3 * HOUR); /* full, complete */
+        w->file.control_fingerprint = w->file.variant_fingerprint;
+        w->file.cap_mpct = 0;
+        world_plan(w, "", "\"default\"");
+        cr_assert_not(flagshm_rollout_refuses(&w->s, &w->file, text, sizeof text));
+        world_edit(w);
+        cr_assert_eq(flagshm_rollout_share(&w->s), 0, "all get the control, which is what they had");
+        cr_assert_not(flagshm_rollout_is_latched(&w->s));
+        w->file.variant_fingerprint = 0xc;
+        w->file.cap_mpct = 100000;
+        cr_assert_not(flagshm_rollout_refuses(&w->s, &w->file, text, sizeof text));
+        replan(w, PLAN);
+        cr_assert_eq(flagshm_rollout_share(&w->s), 0);
+        cr_assert_eq(w->s.attempt, 2);
+        world_tick(w);
+        cr_assert_eq(flagshm_rollout_share(&w->s), 1000, "from the first step");
+        free(w);
+    }
+}
+
 /* ---- gone and back ---- */
 
 Test(rollout_edit, a_flag_that_comes_back_begins_anew_but_for_what_is_stopped_or_complete)
