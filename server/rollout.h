@@ -297,6 +297,7 @@ enum flagshm_stage flagshm_stage_from_word(const char *word, bool *is_probe, boo
 const char *flagshm_stage_name(enum flagshm_stage stage);
 const char *flagshm_wait_name(enum flagshm_wait wait);
 bool flagshm_wait_from_name(const char *name, enum flagshm_wait *wait);
+bool flagshm_wait_is_firm(enum flagshm_wait wait); /* cannot be waived */
 const char *flagshm_cause_name(enum flagshm_cause cause);
 /* One reason to wait in a sentence, with the command that ends it; as snprintf. */
 size_t flagshm_wait_explain(enum flagshm_wait wait, const struct flagshm_rollout *s,

@@ -82,8 +82,6 @@ struct flagshm_change {
 bool flagshm_rollout_conclude(const struct flagshm_change *change, struct flagshm_transition *transition,
                               const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-bool flagshm_wait_is_firm(enum flagshm_wait reason); /* cannot be waived */
-
 /* ---- words ---- */
 const char *flagshm_cause_phrase(enum flagshm_cause cause);
 char *flagshm_share_words(uint32_t mpct, char out[24]); /* "5 %" */

@@ -1,11 +1,14 @@
 /* change: see the header. */
 #include "tools/change.h"
+#include "server/clock.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#define POLL_NS 10000000 /* between two questions to the server */
 
 /* Adds " --NAME=VALUE", quoted for a shell where that is needed. */
 static void add_option(char *out, size_t room, const char *name, const char *value)
@@ -163,4 +166,44 @@ void flagctl_reproach(struct flagctl *ctl, char *out, size_t room)
     else if (cJSON_GetArraySize(held) > 0)
         (void)snprintf(out, room, "%d deletions wait: flagctl accept", cJSON_GetArraySize(held));
     cJSON_Delete(answer);
+}
+
+uint64_t flagctl_accepted_rev(struct flagctl *ctl)
+{
+    const cJSON *number;
+    cJSON *answer = NULL;
+    uint64_t file_rev = 0;
+
+    if (flagctl_ask(ctl, "status", NULL, true, &answer) != FLAGCTL_OK)
+        return 0;
+    number = cJSON_GetObjectItemCaseSensitive(answer, "file_rev");
+    if (cJSON_IsNumber(number) && number->valuedouble > 0)
+        file_rev = (uint64_t)number->valuedouble;
+    cJSON_Delete(answer);
+    return file_rev;
+}
+
+void flagctl_follow_rev(struct flagctl *ctl, cJSON *result, uint64_t before_rev, int wait_ms)
+{
+    const struct timespec nap = {0, POLL_NS};
+    uint64_t end = flagshm_mono_ns() + (uint64_t)wait_ms * 1000000u, now_rev;
+    char reproach[2048];
+
+    if (before_rev == 0 || wait_ms == 0)
+        return;
+    do {
+        now_rev = flagctl_accepted_rev(ctl);
+        if (now_rev > before_rev) {
+            if (ctl->is_json)
+                flagctl_json_u64(result, "new_file_rev", now_rev);
+            else
+                (void)fprintf(ctl->out, "the server took it up as revision %llu\n",
+                              (unsigned long long)now_rev);
+            return;
+        }
+        (void)nanosleep(&nap, NULL);
+    } while (flagshm_mono_ns() < end);
+    flagctl_reproach(ctl, reproach, sizeof reproach);
+    flagctl_note(ctl, result, "the file is written, but the server has not taken it up after %.1f s%s%s",
+                 wait_ms / 1000.0, reproach[0] != '\0' ? ": " : "", reproach);
 }

@@ -30,6 +30,10 @@ int flagctl_wait_ms(const struct flagctl *ctl);
 
 /* Why a change of `path` cannot be expected in the table of this instance, in words; "" where it can. */
 void flagctl_doubt(struct flagctl *ctl, const char *path, char out[2600]);
+/* The highest revision of the file that the server has accepted; 0: it does not say. */
+uint64_t flagctl_accepted_rev(struct flagctl *ctl);
+/* Waits until the server has accepted one above `before_rev` (0: not at all), and tells it: "new_file_rev" with -o json. */
+void flagctl_follow_rev(struct flagctl *ctl, cJSON *result, uint64_t before_rev, int wait_ms);
 /* After a wait in vain: what the server says of its file, in words; "" where it says nothing wrong. */
 void flagctl_reproach(struct flagctl *ctl, char *out, size_t room);
 

@@ -3,6 +3,7 @@
  * The words before the cursor and the one under it are the arguments. Each candidate is a line, its description behind a tab. A line
  * ":files" asks the shell for file names. Silent whatever goes wrong: a prompt is no place for messages.
  */
+#include "server/rollout.h"
 #include "tools/options.h"
 #include "tools/view.h"
 
@@ -99,6 +100,9 @@ static void kind_offer(const struct completing *c, enum flagctl_kind kind)
 
     for (i = 0; kind == FLAGCTL_SHELL && i < 3; i++)
         offer(c, "", shells[i], "");
+    for (i = 0; kind == FLAGCTL_WAIT && i < FLAGSHM_WAITS; i++)
+        if (!flagshm_wait_is_firm((enum flagshm_wait)i))
+            offer(c, "", flagshm_wait_name((enum flagshm_wait)i), "");
     if (kind == FLAGCTL_FLAG)
         flags_offer(c);
     else if (kind == FLAGCTL_COMMAND)
@@ -109,10 +113,12 @@ static void kind_offer(const struct completing *c, enum flagctl_kind kind)
 
 static void value_offer(const struct completing *c, const struct flagctl_option *option)
 {
-    static const char *const formats[] = {"table", "json", NULL}, *const whens[] = {"auto", "always", "never",
-                                                                                    NULL};
+    static const char *const formats[] = {"table", "json", NULL},
+                             *const whens[] = {"auto", "always", "never", NULL},
+                             *const plans[] = {"b2b", "b2c", NULL};
     const char *const *words = strcmp(option->name, "output") == 0  ? formats
                                : strcmp(option->name, "color") == 0 ? whens
+                               : strcmp(option->name, "plan") == 0  ? plans
                                                                     : NULL;
 
     if (words == NULL)

@@ -1,13 +1,9 @@
 /* restore: puts an earlier revision of the flag file back, as an edit like any other. */
-#include "server/clock.h"
 #include "tools/change.h"
 #include "tools/revision.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-#define POLL_NS 10000000 /* between two questions to the server */
 
 struct restore { /* one run */
     uint64_t file_rev;
@@ -16,48 +12,6 @@ struct restore { /* one run */
     int wait_ms;
     cJSON *result;
 };
-
-/* The highest revision that the server has accepted; 0: it does not say. */
-static uint64_t accepted_rev(struct flagctl *ctl)
-{
-    const cJSON *number;
-    cJSON *answer = NULL;
-    uint64_t file_rev = 0;
-
-    if (flagctl_ask(ctl, "status", NULL, true, &answer) != FLAGCTL_OK)
-        return 0;
-    number = cJSON_GetObjectItemCaseSensitive(answer, "file_rev");
-    if (cJSON_IsNumber(number) && number->valuedouble > 0)
-        file_rev = (uint64_t)number->valuedouble;
-    cJSON_Delete(answer);
-    return file_rev;
-}
-
-/* Until the server has taken the file up. */
-static void follow(struct flagctl *ctl, struct restore *r)
-{
-    const struct timespec nap = {0, POLL_NS};
-    uint64_t end = flagshm_mono_ns() + (uint64_t)r->wait_ms * 1000000u, now_rev;
-    char reproach[2048];
-
-    if (r->before_rev == 0 || r->wait_ms == 0)
-        return;
-    do {
-        now_rev = accepted_rev(ctl);
-        if (now_rev > r->before_rev) {
-            if (ctl->is_json)
-                flagctl_json_u64(r->result, "new_file_rev", now_rev);
-            else
-                (void)fprintf(ctl->out, "the server took it up as revision %llu\n",
-                              (unsigned long long)now_rev);
-            return;
-        }
-        (void)nanosleep(&nap, NULL);
-    } while (flagshm_mono_ns() < end);
-    flagctl_reproach(ctl, reproach, sizeof reproach);
-    flagctl_note(ctl, r->result, "the file is written, but the server has not taken it up after %.1f s%s%s",
-                 r->wait_ms / 1000.0, reproach[0] != '\0' ? ": " : "", reproach);
-}
 
 static void tell(struct flagctl *ctl, struct restore *r, const struct flagshm_edit_file *file,
                  const char *text, bool is_same)
@@ -119,7 +73,7 @@ static int put_back(struct flagctl *ctl, struct restore *r, const char *path, co
         if (file.note.text[0] != '\0')
             flagctl_note(ctl, r->result, "%s", file.note.text);
         if (!is_same && !r->is_dry)
-            follow(ctl, r);
+            flagctl_follow_rev(ctl, r->result, r->before_rev, r->wait_ms);
     }
     flagshm_diags_free(&diags);
     flagshm_edit_close(&file);
@@ -145,7 +99,7 @@ static int restore_run(struct flagctl *ctl, int argc, char **argv)
         free(text);
         return FLAGCTL_UNREACHABLE;
     }
-    r.before_rev = accepted_rev(ctl);
+    r.before_rev = flagctl_accepted_rev(ctl);
     r.result = cJSON_CreateObject();
     code = put_back(ctl, &r, path, text);
     free(text);

@@ -2,15 +2,18 @@
 #include "server/clock.h"
 #include "server/flagfile.h"
 #include "tools/change.h"
+#include "tools/rollout_ask.h"
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 struct set { /* one run */
     const char *flag;
     uint32_t mpct;
     bool is_dry;
     int wait_ms;
+    uint32_t before_mpct; /* served before the edit; read of a planned flag alone */
     struct flagshm_edit_file file;
     struct flagshm_edit edit;
     cJSON *result; /* with -o json, else an empty object that is thrown away */
@@ -73,6 +76,52 @@ static void tell_otherwise(struct flagctl *ctl, struct set *s, const struct flag
                   flagctl_share(flag != NULL ? flag->rollout_mpct : 0, share), why);
 }
 
+/* The cap is one thing, where the plan is another. */
+static void tell_cap(struct flagctl *ctl, struct set *s, const cJSON *rollout)
+{
+    uint32_t served = flagctl_rollout_mpct(rollout, "rollout_pct");
+    char cap[24], share[24], place[80];
+
+    (void)flagctl_rollout_place(rollout, place);
+    if (!ctl->is_json) {
+        (void)fprintf(ctl->out, "cap is now %s, %s %s (%s)\n", flagctl_share(s->mpct, cap),
+                      served == s->before_mpct ? "still serving" : "serving", flagctl_share(served, share),
+                      place);
+        return;
+    }
+    (void)cJSON_AddBoolToObject(s->result, "served", served == s->mpct);
+    flagctl_json_share(s->result, "served_pct", served);
+    (void)cJSON_AddStringToObject(s->result, "why", place);
+    (void)cJSON_AddStringToObject(s->result, "state", flagctl_text_at(rollout, "state"));
+    if (flagctl_number_at(rollout, "step") >= 1)
+        (void)cJSON_AddNumberToObject(s->result, "step", flagctl_number_at(rollout, "step"));
+    if (flagctl_number_at(rollout, "steps") >= 1)
+        (void)cJSON_AddNumberToObject(s->result, "steps", flagctl_number_at(rollout, "steps"));
+}
+
+/* Asks until the server goes by the cap. False: it does not say, now or ever. */
+static bool follow_plan(struct flagctl *ctl, struct set *s)
+{
+    const struct timespec nap = {0, 5000000};
+    uint64_t end = flagshm_mono_ns() + (uint64_t)s->wait_ms * 1000000u;
+    const cJSON *rollout;
+    cJSON *answer;
+    bool is_over;
+
+    do {
+        rollout = flagctl_rollout_peek(ctl, s->flag, &answer);
+        if (rollout == NULL)
+            return false;
+        is_over = flagctl_rollout_mpct(rollout, "cap_pct") == s->mpct;
+        if (is_over)
+            tell_cap(ctl, s, rollout);
+        cJSON_Delete(answer);
+        if (!is_over)
+            (void)nanosleep(&nap, NULL);
+    } while (!is_over && flagshm_mono_ns() < end);
+    return is_over;
+}
+
 /* Looks until the table shows the share or the time is over. */
 static void follow(struct flagctl *ctl, struct set *s)
 {
@@ -85,6 +134,8 @@ static void follow(struct flagctl *ctl, struct set *s)
         flagctl_note(ctl, s->result, "the file is as you want it, but %s", text);
         return;
     }
+    if (s->edit.is_planned && s->edit.is_enabled && follow_plan(ctl, s))
+        return;
     (void)flagctl_client(ctl, &client);
     for (;;) {
         struct flagshm_snapshot snapshot;
@@ -169,6 +220,21 @@ static void tell_warnings(const struct flagctl *ctl, const struct set *s)
     }
 }
 
+static uint32_t served_now(struct flagctl *ctl, const char *flag)
+{
+    const struct flagshm_snapshot_flag *found;
+    struct flagshm_snapshot snapshot;
+    struct flagshm *client;
+    uint32_t mpct;
+
+    if (flagctl_client(ctl, &client) != 0 || flagshm_snapshot_take(&snapshot, client, NULL) != 0)
+        return 0;
+    found = flagshm_snapshot_find(&snapshot, flag);
+    mpct = found != NULL ? found->rollout_mpct : 0;
+    flagshm_snapshot_free(&snapshot);
+    return mpct;
+}
+
 static int change(struct flagctl *ctl, struct set *s, const char *path)
 {
     struct flagshm_error error = {""};
@@ -179,6 +245,8 @@ static int change(struct flagctl *ctl, struct set *s, const char *path)
         if (code == -ENOENT)
             return flagctl_fail(ctl, FLAGCTL_NO_FLAG, "%s: %s", s->file.path, error.text);
     }
+    if (code == 0 && s->edit.is_planned)
+        s->before_mpct = served_now(ctl, s->flag);
     if (code == 0 && !s->edit.is_same && !s->is_dry)
         code = flagshm_edit_replace(&s->file, s->edit.text, s->edit.bytes, &error);
     if (code != 0)
@@ -251,8 +319,8 @@ const struct flagctl_command flagctl_set_command = {
         "somebody else changed the file meanwhile (nothing was written), 1 the file cannot be changed.\n\n"
         "JSON: {\"flag\", \"file\", \"old_pct\", \"new_pct\", \"is_cap\", \"changed\", \"dry_run\", "
         "\"warnings\": [],\n"
-        "  \"undo\", \"served\", \"version\", \"latency_ms\", \"served_pct\", \"why\"}; the last six where "
-        "they apply",
+        "  \"undo\", \"served\", \"version\", \"latency_ms\", \"served_pct\", \"why\", \"state\", \"step\", "
+        "\"steps\"}; from undo on\n  where they apply",
     .options = set_options,
     .min_arguments = 2,
     .max_arguments = 2,

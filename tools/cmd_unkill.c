@@ -96,12 +96,26 @@ static int unkill_run(struct flagctl *ctl, int argc, char **argv)
     struct flagctl_word word = {.undo = "kill"};
     struct flagshm_segment segment;
     cJSON *request, *answer = NULL;
+    enum flagctl_way way;
+    bool is_resume = flagctl_option(ctl, "resume") != NULL;
     int code = flagctl_word_begin(ctl, &word, argc, argv);
 
     if (code != FLAGCTL_OK)
         return code;
     request = flagctl_word_request(word.flag, flagctl_option(ctl, "reason"));
-    switch (flagctl_reach(ctl, "unkill", request, false, &answer, &segment, &code)) {
+    if (is_resume)
+        (void)cJSON_AddTrueToObject(request, "resume");
+    way = flagctl_reach(ctl, "unkill", request, false, &answer, &segment, &code);
+    if (is_resume && way == FLAGCTL_WAY_TABLE)
+        flagshm_segment_close(&segment);
+    if (is_resume && (way == FLAGCTL_WAY_TABLE || way == FLAGCTL_WAY_NO_TABLE)) {
+        code =
+            flagctl_fail(ctl, FLAGCTL_UNREACHABLE,
+                         "nothing has changed: no server runs, and only that knows where the rollout was\n"
+                         "start it, then ask again; or without --resume: it then begins at its first step");
+        way = FLAGCTL_WAY_NONE;
+    }
+    switch (way) {
     case FLAGCTL_WAY_SERVER:
         if (code == FLAGCTL_OK)
             code = done_by_server(ctl, &word, answer);
@@ -131,6 +145,8 @@ static int unkill_run(struct flagctl *ctl, int argc, char **argv)
 static const struct flagctl_option unkill_options[] = {
     {"all", 'a', NULL, FLAGCTL_NOTHING, "takes `kill --all` back; flags killed one by one stay killed"},
     {"reason", 'r', "TEXT", FLAGCTL_WORD, "why, for the history"},
+    {"resume", 0, NULL, FLAGCTL_NOTHING,
+     "a rollout goes on at the lower of the old step and 10 %, instead of from its first step"},
     {0},
 };
 
@@ -140,17 +156,20 @@ const struct flagctl_command flagctl_unkill_command = {
     .arguments = "FLAG | --all",
     .argument_kinds = {FLAGCTL_FLAG},
     .summary = "take a kill back",
-    .help = "The flag serves again what the file says. Where no server runs, the kill is taken back in the "
-            "state directory and\n"
-            "in the table; the flag then gives control until a server starts, since only that knows the "
-            "share. `unkill --all`\n"
-            "works at once also then. Where a server is there and does not answer, nothing is done: exit "
-            "code 5.\n\n"
-            "Exit codes: 4 no such flag, 5 the server does not answer, 1 not permitted or failed. A flag "
-            "that is not killed is no\n"
-            "error.\n\n"
-            "JSON: {\"flag\", \"all\", \"already\", \"by\": \"server\"|\"lock\"|\"file\", \"version\", "
-            "\"undo\", \"warnings\": []}",
+    .help =
+        "The flag serves again what the file says; one with a plan begins at its first step, or with "
+        "--resume at the lower of\n"
+        "the step where it was and 10 %. Where no server runs, the kill is taken back in the state directory "
+        "and\n"
+        "in the table; the flag then gives control until a server starts, since only that knows the "
+        "share. `unkill --all`\n"
+        "works at once also then. Where a server is there and does not answer, nothing is done: exit "
+        "code 5.\n\n"
+        "Exit codes: 4 no such flag, 5 the server does not answer, 1 not permitted or failed. A flag "
+        "that is not killed is no\n"
+        "error.\n\n"
+        "JSON: {\"flag\", \"all\", \"already\", \"by\": \"server\"|\"lock\"|\"file\", \"version\", "
+        "\"undo\", \"warnings\": []}",
     .options = unkill_options,
     .max_arguments = 1,
     .run = unkill_run,

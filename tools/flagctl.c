@@ -15,6 +15,10 @@
 #include <string.h>
 #include <unistd.h>
 
+extern const struct flagctl_command flagctl_init_command, flagctl_finish_command, flagctl_approve_command,
+    flagctl_pause_command, flagctl_resume_command, flagctl_rollback_command, flagctl_clear_command,
+    flagctl_advance_command, flagctl_waive_command, flagctl_freeze_command, flagctl_thaw_command,
+    flagctl_drill_command;
 extern const struct flagctl_command flagctl_list_command, flagctl_get_command, flagctl_eval_command,
     flagctl_assign_command, flagctl_watch_command, flagctl_dump_command, flagctl_lint_command,
     flagctl_in_command, flagctl_model_command, flagctl_help_command, flagctl_version_command,
@@ -45,10 +49,22 @@ const struct flagctl_command *const flagctl_commands[] = {
     &flagctl_in_command,
     &flagctl_model_command,
     &flagctl_record_command,
+    &flagctl_init_command,
     &flagctl_set_command,
+    &flagctl_finish_command,
     &flagctl_restore_command,
     &flagctl_kill_command,
     &flagctl_unkill_command,
+    &flagctl_rollback_command,
+    &flagctl_clear_command,
+    &flagctl_approve_command,
+    &flagctl_pause_command,
+    &flagctl_resume_command,
+    &flagctl_waive_command,
+    &flagctl_advance_command,
+    &flagctl_freeze_command,
+    &flagctl_thaw_command,
+    &flagctl_drill_command,
     &flagctl_accept_command,
     &flagctl_reload_command,
     &flagctl_call_command,

@@ -38,7 +38,8 @@ enum flagctl_kind {
     FLAGCTL_PATH,
     FLAGCTL_WORD,
     FLAGCTL_COMMAND,
-    FLAGCTL_SHELL
+    FLAGCTL_SHELL,
+    FLAGCTL_WAIT /* why a rollout does not advance */
 };
 
 struct flagctl_option {

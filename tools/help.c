@@ -109,7 +109,9 @@ void flagctl_help_print(const struct flagctl *ctl, const struct flagctl_command 
             options_print(out, "Options", command->options);
     }
     options_print(out, command != NULL ? "Options of all commands" : "Options", flagctl_global_options);
-    (void)fputs("\nExit codes: 0 done, 1 failed, 2 usage, 4 no such flag, 5 no table or no server, 6 the "
+    (void)fputs("\nExit codes: 0 done, 1 failed, 2 usage, 3 a guardrail tripped or a drill failed, 4 no such "
+                "flag, 5 no "
+                "table or no server, 6 the "
                 "file has errors, 7 conflict\n",
                 out);
 }
