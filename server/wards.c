@@ -2,6 +2,7 @@
 #include "server/wards.h"
 
 #include <cjson/cJSON.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -304,8 +305,9 @@ char *flagshm_ward_write(const struct flagshm_ward *ward, const struct flagshm_r
         return NULL;
     used = (size_t)snprintf(text, room, "{\"kinds\": %u, \"arrived\": %u, \"control_rates\": [", ward->kinds,
                             ward->arrived);
-    for (i = 0; rates != NULL && i < FLAGSHM_GUARD_KINDS + 8; i++)
-        used += (size_t)snprintf(text + used, room - used, "%s%.9g", i > 0 ? ", " : "", rates[i]);
+    for (i = 0; rates != NULL && i < FLAGSHM_GUARD_KINDS + 8; i++) /* JSON knows no infinity */
+        used += (size_t)snprintf(text + used, room - used, "%s%.9g", i > 0 ? ", " : "",
+                                 isfinite(rates[i]) ? rates[i] : -1);
     used += (size_t)snprintf(text + used, room - used, "], \"rollout\": ");
     used += flagshm_rollout_write(state, text + used, room - used);
     if (used + 2 > room) {
@@ -331,7 +333,12 @@ static void read_rates(struct flagshm_ward *ward, const cJSON *json)
 
     if (cJSON_GetArraySize(rates) != FLAGSHM_GUARD_KINDS + 8)
         return;
-    cJSON_ArrayForEach(rate, rates) ward->control_rates[i++] = rate->valuedouble;
+    cJSON_ArrayForEach(rate, rates)
+    {
+        if (!cJSON_IsNumber(rate) || !isfinite(rate->valuedouble))
+            return;
+        ward->control_rates[i++] = rate->valuedouble;
+    }
     ward->has_control_rates = true;
 }
 
