@@ -39,6 +39,10 @@ for line in Type=notify RemoveIPC=no RuntimeDirectory=flagshm RuntimeDirectoryPr
 done
 ! grep -q '^DynamicUser' "$unit" || fail "DynamicUser deletes the table at every stop"
 ! grep -q '^ProcSubset' "$unit" || fail "ProcSubset hides the boot id"
+# Webhooks: the families that libcurl and the resolver need, no others, and nothing that takes the network away again.
+families=$(sed -n 's/^RestrictAddressFamilies=//p' "$unit" | tr ' ' '\n' | sort | tr '\n' ' ')
+[ "$families" = "AF_INET AF_INET6 AF_NETLINK AF_UNIX " ] || fail "the unit's address families are $families"
+! grep -qE '^(PrivateNetwork=yes|IPAddressDeny=)' "$unit" || fail "webhooks do not get out of the unit"
 grep -q '^ExecStartPre=-' "$unit" || fail "a broken file keeps the server from starting"
 
 # Every option of the command line is one that flagshmd knows.
