@@ -59,7 +59,7 @@ void flagshm_governor_take_away(struct flagshm_governor *g, struct flagshm_ward 
 /* ---- governor_look.c ---- */
 /* True: the ward has a draft that must be published. */
 bool flagshm_governor_look(struct flagshm_governor *g, struct flagshm_ward *ward);
-/* What it waits for now, by the last verdict; nothing changes but that. */
+/* Judges, and sees what it waits for now; nothing is done about it. */
 void flagshm_governor_peek(struct flagshm_governor *g, struct flagshm_ward *ward);
 /* Makes wards of flags without a plan whose outcomes come. True: there are drafts to publish. */
 bool flagshm_governor_guard_others(struct flagshm_governor *g);

@@ -193,8 +193,10 @@ static bool may_rise(struct flagshm_governor *g, struct flagshm_ward *ward)
 void flagshm_governor_peek(struct flagshm_governor *g, struct flagshm_ward *ward)
 {
     struct flagshm_rollout copy = ward->state;
-    struct flagshm_look look = rollout_look(g, ward);
+    struct flagshm_look look;
 
+    judge(g, ward);
+    look = rollout_look(g, ward);
     (void)flagshm_rollout_look(&copy, &ward->file, &look, &ward->judgement);
 }
 

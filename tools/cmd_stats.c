@@ -87,7 +87,7 @@ static void warn_of_flag(const struct stats *s, const cJSON *flag, cJSON *list)
         say(list, "tainted: a counter ran back, or leapt: somebody of the clients' group wrote over these "
                   "figures; nothing is concluded from them until the flag's next edit");
     if (is_true(flag, "guarded") && cJSON_IsFalse(member(flag, "open")))
-        say(list, "just begun: users and guardrails count from one minute after the change on");
+        say(list, "just begun: users and guardrails count when its wash-in is over");
     if (flagctl_is_request_id(flag, is_session, &per_id, &ids))
         say(list,
             "%.2f calls for each of %.0f ids: an id that never comes back is a request's, not a user's; pass "

@@ -163,8 +163,8 @@ expect true "$(field '.flags[0] | .arms | (map(.minute_error_rate * .minute_call
 case_ "top: plain lines; sorted, filtered"
 run 0 "$flagctl" top --once --interval 0.3
 expect_match "^flagshm $instance .* calls/s, .* 2 flags book, 3 do not" "$output"
-expect_match "^FLAG +STAGE +ARM +SHARE +CALLS/S +ERRS +ERRS 1M +P50 +P95 +TOKENS" "$output"
-expect_match "^split +static-50pct +control +50 % +[0-9.]+ .* 2[89][0-9] ms +2[89][0-9] ms +30 " "$output"
+expect_match "^FLAG +STAGE +GUARD +WAITS +ARM +SHARE +CALLS/S +ERRS +ERRS 1M +P50 +P95 +TOKENS" "$output"
+expect_match "^split +static-50pct +(on|wait) +- +control +50 % +[0-9.]+ .* 2[89][0-9] ms +2[89][0-9] ms +30 " "$output"
 expect split "$(sed -n 3p <<<"$output" | cut -d' ' -f1)"
 run 0 "$flagctl" top --once --interval 0.3 --sort name --filter hre
 expect_match "^three .* control +20 %" "$output"
@@ -189,7 +189,7 @@ class Top:
     def __init__(self, *options):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            size(0, 20, 100)
+            size(0, 20, 120)
             os.environ.update(TERM="xterm", LC_ALL="C.UTF-8")
             os.environ.pop("NO_COLOR", None)
             os.execv(sys.argv[1], [sys.argv[1], "top", "--interval", "0.2", *options])
@@ -233,7 +233,7 @@ top.read(b"filter: hre", at)
 at = len(top.text)
 top.read(b"three", at)
 top.read(b"three", len(top.text))
-assert b"split" not in top.text[-600:], top.text[-1200:]
+assert b"split" not in top.text[-700:], top.text[-1400:]
 at = top.press(b"\x1b")
 top.read(b"split", at)
 at = top.press(b"n")
