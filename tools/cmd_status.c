@@ -176,7 +176,8 @@ static void users_line(struct flagctl *ctl, const cJSON *rollout)
     bool is_shadow = strcmp(flagctl_text_at(rollout, "state"), "shadow") == 0;
     char text[96];
 
-    if (!flagctl_has_number(rollout, "users"))
+    if (!flagctl_has_number(rollout, "users") ||
+        (flagctl_number_at(rollout, "users") <= 0 && flagctl_number_at(rollout, "min_users") <= 0))
         return;
     (void)snprintf(text, sizeof text, "%.0f %s, %.0f wanted", flagctl_number_at(rollout, "users"),
                    is_shadow ? "shadow pairs" : "of the variant", flagctl_number_at(rollout, "min_users"));
