@@ -236,7 +236,7 @@ static int explain_users(const struct explaining *x)
     const struct flagshm_judgement *d = x->judgement;
     bool is_shadow = x->s->stage == FLAGSHM_STAGE_SHADOW;
 
-    return snprintf(x->text, x->room, "%llu of %llu %s so far%s: `flagctl waive %s min_users`",
+    return snprintf(x->text, x->room, "%llu of %llu %s so far%s: `flagctl waive %s min_users --reason ...`",
                     (unsigned long long)d->users, (unsigned long long)d->min_users,
                     is_shadow ? "shadow pairs" : "users of the variant",
                     is_shadow || x->s->share_mpct <= FLAGSHM_CANARY_MPCT
@@ -256,7 +256,7 @@ static int explain_signal(const struct explaining *x)
         return snprintf(x->text, x->room,
                         "the shadow calls were worse than control's: write another variant, or `flagctl "
                         "clear %s --reason ...` to "
-                        "shadow it again, or `flagctl advance %s`",
+                        "shadow it again, or `flagctl advance %s --reason ...`",
                         x->file->name, x->file->name);
     for (i = 0; i < FLAGSHM_GUARD_KINDS; i++)
         if (x->judgement->signals >> i & 1) {
@@ -268,7 +268,7 @@ static int explain_signal(const struct explaining *x)
         }
     return snprintf(x->text, x->room,
                     "the variant looks worse in %s; ends %s after the last sign: `flagctl stats %s`, "
-                    "`flagctl waive %s signal`",
+                    "`flagctl waive %s signal --reason ...`",
                     kinds, flagshm_duration_text(longest, left), x->file->name, x->file->name);
 }
 
@@ -279,7 +279,7 @@ static int explain_window(const struct explaining *x)
     return snprintf(x->text, x->room,
                     "outside the hours in which it may rise (%02u:%02u-%02u:%02u, %s; or this machine does "
                     "not know that zone): "
-                    "`flagctl waive %s window`",
+                    "`flagctl waive %s window --reason ...`",
                     w->from_minute / 60u, w->from_minute % 60u, w->to_minute / 60u, w->to_minute % 60u, w->tz,
                     x->file->name);
 }
@@ -288,7 +288,7 @@ static int explain_hold(const struct explaining *x)
 {
     char left[32], held[32];
 
-    return snprintf(x->text, x->room, "%s held, %s to go: `flagctl waive %s hold`",
+    return snprintf(x->text, x->room, "%s held, %s to go: `flagctl waive %s hold --reason ...`",
                     flagshm_duration_text(x->judgement->hold_ns, held),
                     flagshm_duration_text(x->judgement->hold_left_ns, left), x->file->name);
 }
@@ -297,19 +297,21 @@ static int explain_capacity(const struct explaining *x)
 {
     char left[32];
 
-    return snprintf(
-        x->text, x->room,
-        "calls meet rate limits (429)%s%s: ask for a higher limit, or `flagctl waive %s capacity`",
-        x->s->cooldown_ns > 0 ? ", it cools down for " : "",
-        x->s->cooldown_ns > 0 ? flagshm_duration_text(x->s->cooldown_ns, left) : "", x->file->name);
+    return snprintf(x->text, x->room,
+                    "calls meet rate limits (429)%s%s: ask for a higher limit, or `flagctl waive %s capacity "
+                    "--reason ...`",
+                    x->s->cooldown_ns > 0 ? ", it cools down for " : "",
+                    x->s->cooldown_ns > 0 ? flagshm_duration_text(x->s->cooldown_ns, left) : "",
+                    x->file->name);
 }
 
 /* Those that need no numbers; %s is the flag's name. */
 static const char *const plain_waits[FLAGSHM_WAITS] = {
-    [FLAGSHM_WAIT_NO_PAIRS] = "no shadow pair yet (only ezai.h and Python make them): `flagctl advance %s`",
-    [FLAGSHM_WAIT_NO_TRAFFIC] = "nobody calls: `flagctl waive %s no_traffic`",
-    [FLAGSHM_WAIT_NO_OUTCOMES] =
-        "decisions are made, but no outcomes come: `flagctl doctor`, or `flagctl waive %s no_outcomes`",
+    [FLAGSHM_WAIT_NO_PAIRS] =
+        "no shadow pair yet (only ezai.h and Python make them): `flagctl advance %s --reason ...`",
+    [FLAGSHM_WAIT_NO_TRAFFIC] = "nobody calls: `flagctl waive %s no_traffic --reason ...`",
+    [FLAGSHM_WAIT_NO_OUTCOMES] = "decisions are made, but no outcomes come: `flagctl doctor`, or `flagctl "
+                                 "waive %s no_outcomes --reason ...`",
     [FLAGSHM_WAIT_BREAKER] = "the variant fails wholly, for fewer than 5 users: `flagctl stats %s`",
     [FLAGSHM_WAIT_SRM] =
         "users do not split as they must: the hash or a client is broken: `flagctl stats %s`",
@@ -321,10 +323,10 @@ static const char *const plain_waits[FLAGSHM_WAITS] = {
         "all rollouts are frozen: `flagctl thaw` (or, after `flagctl kill --all`, `flagctl unkill --all`)",
     [FLAGSHM_WAIT_PAUSED] = "paused: `flagctl resume %s`",
     [FLAGSHM_WAIT_RECOVERING] =
-        "the server has just started, and watches for a minute: `flagctl waive %s recovering`",
+        "the server has just started, and watches for a minute: `flagctl waive %s recovering --reason ...`",
     [FLAGSHM_WAIT_FILE_CAP] = "the file's \"rollout_pct\" stands above it: `flagctl set %s PCT`",
     [FLAGSHM_WAIT_UNWATCHED] = "its outcomes cannot be counted just now: `flagctl doctor`",
-    [FLAGSHM_WAIT_MODE] = "the mode is not \"auto\": `flagctl advance %s`",
+    [FLAGSHM_WAIT_MODE] = "the mode is not \"auto\": `flagctl advance %s --reason ...`",
     [FLAGSHM_WAIT_PLAN_END] = "the plan ends here",
 };
 
