@@ -35,7 +35,8 @@ static int kill_in_place(struct flagshm_publisher *p, const char *flag)
     return result;
 }
 
-/* The rollout hears the same word: with the next table, or where there is none, at once. */
+/* The rollout hears the same word: with the next table, or where there is none, at once. Either way it is a move, and ends a rise that
+ * waits: else that would come into force over the kill. */
 static void tell_rollout(struct flagshm_publisher *p, const char *flag, enum flagshm_verb verb,
                          const char *user, const char *reason, bool is_draft)
 {
@@ -46,13 +47,19 @@ static void tell_rollout(struct flagshm_publisher *p, const char *flag, enum fla
 
     if (ward == NULL || ward->source == NULL)
         return;
-    draft = is_draft ? flagshm_ward_draft(ward) : NULL;
+    if (!is_draft)
+        flagshm_ward_drop_draft(ward);
+    draft = flagshm_ward_draft(ward);
     flagshm_moment_tick(&p->moment, flagshm_mono_ns(), flagshm_realtime_ns());
-    if (draft != NULL)
+    if (draft != NULL) {
         draft->has_transition =
             flagshm_rollout_ask(&draft->state, &ward->file, &ask, &p->moment, &draft->transition) == 0;
-    else
+        if (!is_draft)
+            flagshm_ward_apply(&p->wards, ward);
+    } else {
+        flagshm_ward_forget_pending(ward);
         (void)flagshm_rollout_ask(&ward->state, &ward->file, &ask, &p->moment, &ignored);
+    }
 }
 
 static int kill_one(struct flagshm_publisher *p, const char *flag, const char *user, const char *reason)
@@ -69,7 +76,8 @@ static int kill_one(struct flagshm_publisher *p, const char *flag, const char *u
     if (!is_known(p, flag))
         return -ENOENT;
     result = flagshm_kills_insert(&p->kills, flag, strlen(flag));
-    tell_rollout(p, flag, FLAGSHM_VERB_KILL, user, reason, true);
+    if (result == 0)
+        tell_rollout(p, flag, FLAGSHM_VERB_KILL, user, reason, true);
     if (result != 0 || flagshm_publisher_publish(p) != 0) {
         result = kill_in_place(p, flag);
         if (result == 0)
