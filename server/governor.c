@@ -98,6 +98,11 @@ static void keep_holds(struct flagshm_governor *g, bool is_end)
     for (i = 0; i < wards->count; i++) {
         struct flagshm_ward *ward = wards->list[i];
 
+        if (is_end &&
+            ward->pending != NULL) { /* nothing comes of it any more, though it may be written down */
+            flagshm_ward_forget_pending(ward);
+            ward->is_unkept = true;
+        }
         if (!is_to_keep(ward, now, is_end))
             continue;
         ward->is_unkept = false;
@@ -133,12 +138,14 @@ static void forget_wards(struct flagshm_governor *g)
 void flagshm_governor_beat(struct flagshm_governor *g)
 {
     struct flagshm_wards *wards = &g->publisher->wards;
+    bool has_others;
 
     (void)flagshm_governor_now(g);
     if (!wards->is_started)
         return;
     flagshm_governor_drill_beat(g);
-    look_at(g, wards->list, wards->count, flagshm_governor_guard_others(g));
+    has_others = flagshm_governor_guard_others(g); /* it may move the list */
+    look_at(g, wards->list, wards->count, has_others);
     keep_holds(g, false);
     forget_wards(g);
 }

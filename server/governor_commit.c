@@ -81,6 +81,15 @@ static void name_notice(const struct flagshm_governor *g, const struct flagshm_w
                    (unsigned long long)order->transition.id);
 }
 
+/* A rise that was written down, and of which nothing comes: its notices stand in the journal. */
+static void forget_notices(struct flagshm_governor *g, const struct flagshm_order *order)
+{
+    uint32_t i;
+
+    for (i = 0; order->notice != NULL && i < order->plan.notify_count; i++)
+        flagshm_journal_notice_done(g->publisher->journal, order->notice_id, order->plan.notify[i]);
+}
+
 static void tell(struct flagshm_governor *g, const struct flagshm_order *order)
 {
     uint32_t i;
@@ -143,6 +152,8 @@ void flagshm_governor_free_orders(struct flagshm_governor *g)
     while (g->orders != NULL) {
         struct flagshm_order *next = g->orders->next;
 
+        if (g->orders->kind == FLAGSHM_ORDER_RISE)
+            forget_notices(g, g->orders);
         order_free(g->orders);
         g->orders = next;
     }
@@ -323,6 +334,7 @@ static void answer(struct flagshm_governor *g, const struct flagshm_order *order
     g->options.answer(g->options.context, &a);
 }
 
+/* What is in force is written down: this rise may be in the journal, or one that it took the place of. */
 static void fail_rise(struct flagshm_governor *g, struct flagshm_ward *ward,
                       const struct flagshm_order *order, const struct flagshm_error *error)
 {
@@ -337,10 +349,11 @@ static void fail_rise(struct flagshm_governor *g, struct flagshm_ward *ward,
                           : ward->retry_wait_ns < RETRY_MAX_NS / 2 ? ward->retry_wait_ns * 2
                                                                    : RETRY_MAX_NS;
     ward->retry_mono_ns = flagshm_mono_ns() + ward->retry_wait_ns;
+    flagshm_governor_keep(g, ward);
     answer(g, order, ward, -EIO, false, sentence, "");
 }
 
-/* Written down, and published now. Where that is refused, the journal hears that nothing came of it. */
+/* Written down, and published now. Where that is refused nothing came of it. */
 static void finish_rise(struct flagshm_governor *g, struct flagshm_ward *ward,
                         const struct flagshm_order *order, struct flagshm_rollout *pending)
 {
@@ -351,7 +364,7 @@ static void finish_rise(struct flagshm_governor *g, struct flagshm_ward *ward,
         draft->state = *pending;
     if (draft == NULL || !flagshm_governor_publish(g)) {
         ward->state.transitions = pending->transitions;
-        flagshm_governor_keep(g, ward);
+        forget_notices(g, order);
         fail_rise(g, ward, order, &g->publisher->refusal);
         return;
     }
@@ -365,6 +378,17 @@ static void finish_rise(struct flagshm_governor *g, struct flagshm_ward *ward,
     answer(g, order, ward, 0, true, order->transition.sentence, "");
 }
 
+/* Another change has ended it. The journal may have it: what is in force is written down after it, unless another rise is on its way
+ * there already, which does the same where it fails. */
+static void drop_rise(struct flagshm_governor *g, struct flagshm_ward *ward,
+                      const struct flagshm_order *order, const char *sentence)
+{
+    forget_notices(g, order);
+    if (ward != NULL && ward->pending == NULL)
+        flagshm_governor_keep(g, ward);
+    answer(g, order, ward, -EAGAIN, false, sentence, "");
+}
+
 static void on_rise(struct flagshm_governor *g, const struct flagshm_order *order,
                     const struct flagshm_journal_report *report)
 {
@@ -372,8 +396,14 @@ static void on_rise(struct flagshm_governor *g, const struct flagshm_order *orde
     struct flagshm_rollout *pending;
 
     if (ward == NULL || ward->pending_ticket != order->ticket || ward->pending == NULL) {
-        answer(g, order, ward, -EAGAIN, false, "something else happened to it meanwhile: look, and ask again",
-               "");
+        drop_rise(g, ward, order, "something else happened to it meanwhile: look, and ask again");
+        return;
+    }
+    if ((g->is_frozen || g->publisher->kills.all) &&
+        order->transition.user[0] == '\0') { /* meanwhile; a person may go on by hand */
+        ward->state.transitions = ward->pending->transitions;
+        flagshm_ward_forget_pending(ward);
+        drop_rise(g, ward, order, "");
         return;
     }
     pending = ward->pending;
