@@ -19,11 +19,10 @@ static uint64_t last_id;
 static const char *broken; /* what did not hold; NULL: all does */
 static size_t rises, falls, superseded, refused, restarts;
 
-static const char *const plans[] = {
-    PLAN,
-    "{\"plan\": [{\"shadow_pct\": 10}, {\"pct\": 5}, {\"pct\": 50}, {\"pct\": "
-    "100}], \"hold\": \"10m\"}",
-    "{\"plan\": [{\"pct\": 2}, {\"pct\": 60}], \"hold\": \"5m\"}"};
+#define SHADOW_FIRST                                                                                         \
+    "{\"plan\": [{\"shadow_pct\": 10}, {\"pct\": 5}, {\"pct\": 50}, {\"pct\": 100}], \"hold\": \"10m\"}"
+static const char *const plans[] = {PLAN, SHADOW_FIRST,
+                                    "{\"plan\": [{\"pct\": 2}, {\"pct\": 60}], \"hold\": \"5m\"}"};
 
 static uint32_t below(uint32_t limit)
 {
