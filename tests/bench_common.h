@@ -229,6 +229,7 @@ void bench_group_process(const struct bench_setup *setup);
 void bench_group_latency(const struct bench_setup *setup);
 void bench_group_assign(const struct bench_setup *setup);
 void bench_group_record(const struct bench_setup *setup);
+void bench_group_rollouts(const struct bench_setup *setup);
 
 /* bench_count.c: --callgrind: each operation n times between two marks that valgrind counts between. */
 int bench_count(const struct bench_setup *setup);

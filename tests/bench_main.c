@@ -10,9 +10,10 @@ static const struct {
     const char *name;
     void (*run)(const struct bench_setup *setup);
 } groups[] = {
-    {"decide", bench_group_decide},   {"read", bench_group_read},       {"writer", bench_group_writer},
-    {"readers", bench_group_readers}, {"publish", bench_group_publish}, {"process", bench_group_process},
-    {"latency", bench_group_latency}, {"assign", bench_group_assign},   {"record", bench_group_record},
+    {"decide", bench_group_decide},     {"read", bench_group_read},       {"writer", bench_group_writer},
+    {"readers", bench_group_readers},   {"publish", bench_group_publish}, {"process", bench_group_process},
+    {"latency", bench_group_latency},   {"assign", bench_group_assign},   {"record", bench_group_record},
+    {"rollouts", bench_group_rollouts},
 };
 #define GROUPS (sizeof groups / sizeof groups[0])
 
