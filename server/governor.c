@@ -98,9 +98,9 @@ static void keep_holds(struct flagshm_governor *g, bool is_end)
     for (i = 0; i < wards->count; i++) {
         struct flagshm_ward *ward = wards->list[i];
 
-        if (is_end &&
-            ward->pending != NULL) { /* nothing comes of it any more, though it may be written down */
-            flagshm_ward_forget_pending(ward);
+        if (is_end && ward->pending != NULL) {
+            flagshm_ward_forget_pending(
+                ward); /* nothing comes of it any more, though it may be written down */
             ward->is_unkept = true;
         }
         if (!is_to_keep(ward, now, is_end))

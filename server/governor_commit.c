@@ -1,4 +1,4 @@
-/* governor_commit: what is written down, in which order, and who is told. */
+/* governor_commit: what is written down, in which order, and what comes of it. */
 #include "server/clock.h"
 #include "server/fault.h"
 #include "server/governor_internal.h"
@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define RETRY_MIN_NS UINT64_C(1000000000)
 #define RETRY_MAX_NS UINT64_C(60000000000)
@@ -16,126 +15,6 @@ bool flagshm_transition_is_rise(const struct flagshm_transition *t)
 {
     return t->to_mpct > t->from_mpct ||
            (t->to_mpct == t->from_mpct && t->to_shadow_mpct > t->from_shadow_mpct);
-}
-
-/* ---- notices ---- */
-
-static void add_u64(cJSON *object, const char *key, uint64_t number)
-{
-    char text[24];
-
-    (void)snprintf(text, sizeof text, "%llu", (unsigned long long)number);
-    cJSON_AddRawToObject(object, key, text);
-}
-
-static void add_share(cJSON *object, const char *key, uint32_t mpct)
-{
-    char text[16];
-
-    cJSON_AddRawToObject(object, key, flagshm_mpct_to_text(mpct, text));
-}
-
-static void add_time(cJSON *object, const char *key, uint64_t realtime_ns)
-{
-    time_t seconds = (time_t)(realtime_ns / 1000000000u);
-    struct tm parts;
-    char text[40] = "";
-
-    if (gmtime_r(&seconds, &parts) != NULL)
-        (void)strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-    cJSON_AddStringToObject(object, key, text);
-}
-
-static char *notice_text(const struct flagshm_governor *g, const struct flagshm_ward *ward,
-                         const struct flagshm_rollout *state, const struct flagshm_order *order)
-{
-    const struct flagshm_transition *t = &order->transition;
-    cJSON *json = cJSON_CreateObject();
-    char host[256] = "", word[25] = "", *text;
-
-    (void)gethostname(host, sizeof host - 1);
-    flagshm_rollout_stage_word(state, word);
-    cJSON_AddStringToObject(json, "id", order->notice_id);
-    cJSON_AddStringToObject(json, "host", host);
-    cJSON_AddStringToObject(json, "instance", g->options.instance);
-    cJSON_AddStringToObject(json, "flag", ward->flag);
-    add_time(json, "time", t->wall_ns);
-    cJSON_AddStringToObject(json, "cause", flagshm_cause_name(t->cause));
-    cJSON_AddStringToObject(json, "sentence", t->sentence);
-    cJSON_AddStringToObject(json, "stage", word);
-    add_share(json, "from_pct", t->from_mpct);
-    add_share(json, "to_pct", t->to_mpct);
-    cJSON_AddStringToObject(json, "user", t->user);
-    add_u64(json, "attempt", t->attempt);
-    text = cJSON_PrintUnformatted(json);
-    cJSON_Delete(json);
-    return text;
-}
-
-/* The same over restarts: a transition that a killed server could not write down gets its number again. */
-static void name_notice(const struct flagshm_governor *g, const struct flagshm_ward *ward,
-                        const struct flagshm_rollout *state, struct flagshm_order *order)
-{
-    (void)snprintf(order->notice_id, sizeof order->notice_id, "%s:%s:%llu:%llu", g->options.instance,
-                   ward->flag, (unsigned long long)(state->seen_wall_ns / 1000000000u),
-                   (unsigned long long)order->transition.id);
-}
-
-/* A rise that was written down, and of which nothing comes: its notices stand in the journal. */
-static void forget_notices(struct flagshm_governor *g, const struct flagshm_order *order)
-{
-    uint32_t i;
-
-    for (i = 0; order->notice != NULL && i < order->plan.notify_count; i++)
-        flagshm_journal_notice_done(g->publisher->journal, order->notice_id, order->plan.notify[i]);
-}
-
-static void tell(struct flagshm_governor *g, const struct flagshm_order *order)
-{
-    uint32_t i;
-
-    if (order->notice == NULL || g->notify == NULL)
-        return;
-    for (i = 0; i < order->plan.notify_count; i++)
-        flagshm_notify_give(g->notify, order->notice_id, order->plan.notify[i], order->notice,
-                            order->transition.wall_ns);
-}
-
-void flagshm_governor_load_notices(struct flagshm_governor *g)
-{
-    cJSON *notices = flagshm_journal_notices(g->publisher->journal);
-    const cJSON *notice;
-
-    cJSON_ArrayForEach(notice, notices)
-    {
-        const char *id = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(notice, "id")),
-                   *target = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(notice, "target")),
-                   *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(notice, "notice")),
-                   *time = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(notice, "time_ns"));
-
-        if (id != NULL && target != NULL && text != NULL && g->notify != NULL)
-            flagshm_notify_give(g->notify, id, target, text, time != NULL ? strtoull(time, NULL, 10) : 0);
-    }
-    cJSON_Delete(notices);
-}
-
-void flagshm_governor_notify_done(struct flagshm_governor *g)
-{
-    struct flagshm_notify_report report;
-
-    while (g->notify != NULL && flagshm_notify_take(g->notify, &report)) {
-        if (report.is_given_up)
-            flagshm_log(FLAGSHM_LOG_ERROR, "%s was not told of %s: %s; given up", report.target, report.id,
-                        report.error.text);
-        else if (!report.is_delivered)
-            flagshm_log(FLAGSHM_LOG_WARNING, "%s cannot be told of %s: %s; tried again", report.target,
-                        report.id, report.error.text);
-        if (report.is_given_up)
-            flagshm_journal_event(g->publisher->journal, flagshm_realtime_ns(), "notice_lost", NULL, NULL,
-                                  report.error.text);
-        if (report.is_given_up || report.is_delivered)
-            flagshm_journal_notice_done(g->publisher->journal, report.id, report.target);
-    }
 }
 
 /* ---- orders ---- */
@@ -153,7 +32,7 @@ void flagshm_governor_free_orders(struct flagshm_governor *g)
         struct flagshm_order *next = g->orders->next;
 
         if (g->orders->kind == FLAGSHM_ORDER_RISE)
-            forget_notices(g, g->orders);
+            flagshm_governor_forget_notices(g, g->orders);
         order_free(g->orders);
         g->orders = next;
     }
@@ -220,9 +99,9 @@ static bool give(struct flagshm_governor *g, const struct flagshm_ward *ward,
     order->flag_hash = ward->flag_hash;
     if (ward->file.is_present)
         order->plan = *ward->file.plan;
-    name_notice(g, ward, state, order);
+    flagshm_governor_name_notice(g, ward, state, order);
     if (t->is_told && order->plan.notify_count > 0)
-        order->notice = notice_text(g, ward, state, order);
+        order->notice = flagshm_governor_notice_text(g, ward, state, order);
     for (i = 0; i < order->plan.notify_count; i++)
         targets[i] = order->plan.notify[i];
     if (order->notice != NULL) {
@@ -364,7 +243,7 @@ static void finish_rise(struct flagshm_governor *g, struct flagshm_ward *ward,
         draft->state = *pending;
     if (draft == NULL || !flagshm_governor_publish(g)) {
         ward->state.transitions = pending->transitions;
-        forget_notices(g, order);
+        flagshm_governor_forget_notices(g, order);
         fail_rise(g, ward, order, &g->publisher->refusal);
         return;
     }
@@ -373,7 +252,7 @@ static void finish_rise(struct flagshm_governor *g, struct flagshm_ward *ward,
     flagshm_fault_point("rise-published");
     if (!ward->is_hidden)
         log_move(ward, &order->transition);
-    tell(g, order);
+    flagshm_governor_tell(g, order);
     flagshm_fault_point("rise-notified");
     answer(g, order, ward, 0, true, order->transition.sentence, "");
 }
@@ -383,7 +262,7 @@ static void finish_rise(struct flagshm_governor *g, struct flagshm_ward *ward,
 static void drop_rise(struct flagshm_governor *g, struct flagshm_ward *ward,
                       const struct flagshm_order *order, const char *sentence)
 {
-    forget_notices(g, order);
+    flagshm_governor_forget_notices(g, order);
     if (ward != NULL && ward->pending == NULL)
         flagshm_governor_keep(g, ward);
     answer(g, order, ward, -EAGAIN, false, sentence, "");
@@ -424,7 +303,7 @@ static void on_move(struct flagshm_governor *g, const struct flagshm_order *orde
 
     if (order->transition.is_lowering)
         flagshm_fault_point("fall-committed");
-    tell(g, order);
+    flagshm_governor_tell(g, order);
     if (order->transition.is_lowering)
         flagshm_fault_point("fall-notified");
     answer(g, order, ward, 0, is_durable, order->transition.sentence, is_durable ? "" : report->error.text);
@@ -484,7 +363,7 @@ int flagshm_governor_give_setting(struct flagshm_governor *g, enum flagshm_order
     if (order != NULL) {
         cJSON_AddStringToObject(json, "by", user);
         cJSON_AddStringToObject(json, "reason", reason);
-        add_u64(json, "since_s", flagshm_realtime_ns() / 1000000000u);
+        cJSON_AddNumberToObject(json, "since_s", (double)(flagshm_realtime_ns() / 1000000000u));
     }
     value = order != NULL ? cJSON_PrintUnformatted(json) : NULL;
     cJSON_Delete(json);

@@ -1,5 +1,5 @@
 /* governor_internal: what the governor's files share: governor.c (its life), governor_look.c (from counts to drafts), governor_commit.c
- * (writing down, reports, notices), governor_ask.c (persons), governor_drill.c, governor_view.c. For no one else. */
+ * (writing down, reports), governor_tell.c (notices), governor_ask.c (persons), governor_drill.c, governor_view.c. For no one else. */
 #ifndef FLAGSHM_SERVER_GOVERNOR_INTERNAL_H
 #define FLAGSHM_SERVER_GOVERNOR_INTERNAL_H
 
@@ -77,8 +77,19 @@ int flagshm_governor_begin_rise(struct flagshm_governor *g, struct flagshm_ward 
 void flagshm_governor_keep(struct flagshm_governor *g, struct flagshm_ward *ward);
 int flagshm_governor_give_setting(struct flagshm_governor *g, enum flagshm_order_kind kind, const char *user,
                                   const char *reason, uint64_t asker);
-void flagshm_governor_load_notices(struct flagshm_governor *g);
 void flagshm_governor_free_orders(struct flagshm_governor *g);
+
+/* ---- governor_tell.c ---- */
+/* The same over restarts: a transition that a killed server could not write down gets its number again. */
+void flagshm_governor_name_notice(const struct flagshm_governor *g, const struct flagshm_ward *ward,
+                                  const struct flagshm_rollout *state, struct flagshm_order *order);
+char *flagshm_governor_notice_text(const struct flagshm_governor *g, const struct flagshm_ward *ward,
+                                   const struct flagshm_rollout *state, const struct flagshm_order *order);
+void flagshm_governor_tell(struct flagshm_governor *g, const struct flagshm_order *order);
+/* Of a rise that was written down, and of which nothing comes: its notices stand in the journal. */
+void flagshm_governor_forget_notices(struct flagshm_governor *g, const struct flagshm_order *order);
+/* What the last run has not told. */
+void flagshm_governor_load_notices(struct flagshm_governor *g);
 
 /* ---- governor_ask.c ---- */
 void flagshm_governor_answer_set(struct flagshm_governor_answer *answer, int result, const char *format, ...)
