@@ -63,6 +63,12 @@ same "reasons of flagshm.h and of flagshm(3)" "$work/reasons" "$work/page_reason
 jq -r '(.properties, ."$defs".flag.properties) | keys[]' "$source_dir/server/flags.schema.json" | sort -u >"$work/keys"
 sed -n '/^# TOP LEVEL/,/^# AN ARM/p' "$source_dir/server/man/flagshm-flags.5.scd" | grep -E '^\*' | grep -oE '\*[^*]+\*' | tr -d '*' >"$work/page_keys"
 same "keys of the schema and of flagshm-flags(5)" "$work/keys" "$work/page_keys"
+jq -r '."$defs".flag.properties.rollout.properties | del(."$comment") | keys[]' "$source_dir/server/flags.schema.json" >"$work/rollout_keys"
+sed -n '/^# ROLLOUT/,/^# GUARDRAILS/p' "$source_dir/server/man/flagshm-flags.5.scd" | sed -n 's/^\*\([a-z_]*\)\*$/\1/p' >"$work/page_rollout_keys"
+same "keys of a rollout in the schema and in flagshm-flags(5)" "$work/rollout_keys" "$work/page_rollout_keys"
+jq -r '."$defs".guardrail.properties | del(."$comment", .name, .index) | keys[]' "$source_dir/server/flags.schema.json" >"$work/guard_keys"
+sed -n '/^# GUARDRAILS/,/^# EXAMPLES/p' "$source_dir/server/man/flagshm-flags.5.scd" | sed -n 's/^\*\([a-z_]*\)\*$/\1/p' >"$work/page_guard_keys"
+same "keys of a guardrail in the schema and in flagshm-flags(5)" "$work/guard_keys" "$work/page_guard_keys"
 awk -v work="$work" '/^```/ { inside = !inside; if (inside) n++; next } inside { print > (work "/example" n ".json") }' \
     "$source_dir/server/man/flagshm-flags.5.scd"
 examples=0
