@@ -11,7 +11,7 @@ cat >"$file" <<JSON
       "control": "claude-haiku-4-5",
       "variant": "claude-sonnet-4-5",
       "rollout": {
-        "plan": [ { "shadow_pct": 20 }, { "pct": 5 }, { "pct": 25 }, { "pct": 50 }, { "pct": 100 } ],
+        "plan": [ { "shadow_pct": 20 }, { "pct": 5, "hold": "6s" }, { "pct": 25 }, { "pct": 50 }, { "pct": 100 } ],
         "hold": "4s",
         "watch": "4s" } } } }
 JSON
@@ -41,13 +41,13 @@ tell() { # STAGE: its line of `flagctl status`, over itself on a terminal, else 
     told="${words[*]:0:7}"
 }
 told=''
-wait_for() { # STAGE SECONDS: until the flag is in that stage
+wait_for() { # STAGE SECONDS [GUARD]: until the flag is in that stage, and watched: on
     local line until=$((SECONDS + $2)) pid
     while :; do
         line=$(flagctl status --no-header) || die "the server does not answer"
         tell "$line"
         case $line in
-        *" $1 "*) break ;;
+        *" $1 "*"${3:-}"*) break ;;
         esac
         [ "$SECONDS" -lt "$until" ] || { echo && die "$1 does not come within $2 s"; }
         for pid in "${children[@]}"; do
@@ -58,15 +58,7 @@ wait_for() { # STAGE SECONDS: until the flag is in that stage
     [ ! -t 1 ] || echo
 }
 gateway_config() { # JSON: how the models behave from now on
-    local answer
-    exec 5<>"/dev/tcp/127.0.0.1/$port"
-    printf 'PUT /gateway/config HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s' ${#1} "$1" >&5
-    IFS= read -r -t 10 answer <&5 || answer='no answer'
-    exec 5<&- 5>&-
-    case $answer in
-    *' 200 '*) ;;
-    *) die "the gateway refuses its config: $answer" ;;
-    esac
+    run curl -sS --fail-with-body --max-time 10 -X PUT --data "$1" "$EZAI_BASE_URL/gateway/config" || die "the gateway refuses that"
 }
 calls_of() { # MODEL STATUS
     grep '"model":"'"$1"'"' "$work/gateway.log" | grep -c '"status":'"$2" || true
@@ -88,36 +80,36 @@ for attempt in $(seq 100); do
 done
 export EZAI_BASE_URL=http://127.0.0.1:$port EZAI_KEY=local
 start_server
-run flagctl plan "$flag" --users-per-hour 50000
+run flagctl plan "$flag" --users-per-hour 1000000
 
 say "Three processes make calls, for $users users, as programs of yours would (client/example_ezai.c)"
-workers=()
-for worker in 1 2 3; do
-    mkfifo "$work/users.$worker"
-    "$example_ezai" <"$work/users.$worker" >"$work/answers.$worker" 2>"$work/worker.$worker.err" &
+feeds=()
+for number in 1 2 3; do
+    mkfifo "$work/users.$number"
+    "$example_ezai" <"$work/users.$number" >"$work/answers.$number" 2>"$work/worker.$number.err" &
     children+=($!)
-    exec {fd}>"$work/users.$worker"
-    workers+=("$fd")
+    exec {fd}>"$work/users.$number"
+    feeds+=("$fd")
 done
 mkfifo "$work/never"
 exec {never}<>"$work/never" # a clock that starts no process
 (
     while :; do
-        for fd in "${workers[@]}"; do
+        for fd in "${feeds[@]}"; do
             for _ in 1 2 3 4 5 6 7 8; do echo "user-$((RANDOM % users))"; done >&"$fd"
         done
         read -r -t 0.05 -u "$never" || true
     done
 ) 2>/dev/null &
 children=($! "${children[@]}") # the first to be ended
-for fd in "${workers[@]}"; do exec {fd}>&-; done
+for fd in "${feeds[@]}"; do exec {fd}>&-; done
 echo "\$ example_ezai <users.1 & example_ezai <users.2 & example_ezai <users.3 &"
 
 say "Shadow: every user is answered by the old model; for 20 % the new one is asked as well, behind their backs"
 wait_for shadow-20pct 20
 
 say "Canary: no harm was seen, so 5 % of the users get the new model"
-wait_for canary-5pct 30
+wait_for canary-5pct 30 " on "
 grep -m 1 ': control (' "$work/answers.1" | cut -c 1-100 || die "nobody was answered by control"
 for attempt in $(seq 100); do
     line=$(grep -h -m 1 ': variant (' "$work"/answers.? | head -n 1 | cut -c 1-100) && [ -n "$line" ] && break
@@ -127,7 +119,6 @@ done
 echo "$line"
 
 say "${bold}The new model goes bad: half of its calls now fail${plain} (HTTP 400; the gateway's error_rate is 0.5)"
-printf '$ %s\n' "curl -X PUT --data '$bad' $(quoted "$EZAI_BASE_URL/gateway/config")"
 gateway_config "$bad"
 wait_for rolled-back 60
 echo "The server has taken it back by itself. As a pipeline sees it:"
@@ -140,7 +131,7 @@ echo "(exit code $code: rolled back)"
 say "Why? The server says it in a sentence, with its numbers"
 run flagctl history "$flag" --limit 4
 run flagctl status "$flag"
-flagctl history "$flag" --limit 4 | grep -q 'rolled back from 5 % to 0 %.*failed' || die "the history does not say why"
+flagctl history "$flag" --limit 4 | grep -q 'rolled back from [0-9]* % to 0 %.*failed' || die "the history does not say why"
 failed=$(calls_of claude-sonnet-4-5 400)
 errors=$(cat "$work"/worker.*.err | wc -l)
 echo "The new model failed in $failed calls. Control answered these (falls_back): users saw $errors errors."
@@ -160,10 +151,12 @@ gateway_config "$good"
 run flagctl clear "$flag" --reason "the provider has mended it"
 
 say "The second attempt, from the first step"
-for stage in shadow-20pct canary-5pct ramp-25pct ramp-50pct; do
+for stage in shadow-20pct canary-5pct ramp-25pct; do
     wait_for "$stage" 40
 done
-run flagctl stats "$flag"
+wait_for ramp-50pct 40 " on "
+sleep 1.5
+run flagctl status "$flag"
 wait_for full 40
 wait_for complete 40
 code=0

@@ -70,6 +70,40 @@ for signal in INT TERM; do
     nothing_left "$pid" "after SIG$signal"
 done
 
+# --canary: the whole of it, in less than two minutes; and broken off while calls are made.
+code=0
+"$source_dir/tools/quickstart" --build "$build" --canary --keep >"$work/out" 2>&1 </dev/null || code=$?
+[ "$code" = 2 ] || fail "--canary --keep: exit code $code"
+start --canary
+begun=$SECONDS code=0
+wait "$pid" || code=$?
+[ "$code" = 0 ] || fail "--canary: exit code $code"
+[ $((SECONDS - begun)) -lt 120 ] || fail "--canary took $((SECONDS - begun)) s"
+nothing_left "$pid" "at the end of --canary"
+for line in ' shadow-20pct .* on ' ' canary-5pct .* on ' ' rolled-back ' 'rolled back from [0-9]* % to 0 %: error_rate: .* calls failed' \
+    '^(exit code 3: rolled back)$' '^The new model failed in [1-9][0-9]* calls.* users saw 0 errors' 'still serving 0 %' ': cleared: ' \
+    ' ramp-25pct ' ' ramp-50pct ' ' full ' ' complete ' '^(exit code 0: done)$' '"control": "claude-sonnet-4-5"'; do
+    grep -q -- "$line" "$work/out" || fail "--canary: its output lacks: $line"
+done
+! grep -q $'\e' "$work/out" || fail "--canary colours a file"
+grep 'rolled back from' "$work/out" | head -n 1
+start --canary
+wait_for ' shadow-20pct .* on '
+kill -INT "$pid"
+code=0
+wait "$pid" || code=$?
+[ "$code" = 130 ] || fail "--canary, SIGINT: exit code $code"
+nothing_left "$pid" "after --canary and SIGINT"
+# A gateway that is not there: it says so, and does not go on.
+mkdir -p "$work/part"
+for program in flagshmd flagctl example_ezai; do
+    ln -s "$(find "$build" -name "$program" -type f -perm -u+x | head -n 1)" "$work/part/$program"
+done
+code=0
+"$source_dir/tools/quickstart" --build "$work/part" --canary >"$work/out" 2>&1 </dev/null || code=$?
+[ "$code" = 1 ] || fail "--canary without a gateway: exit code $code"
+grep -q 'flagshm_gateway is not built' "$work/out" || fail "--canary does not say that the gateway is missing"
+
 # --keep: the server goes on, and what it prints stops it.
 start --keep
 code=0
