@@ -46,7 +46,10 @@ s.connect(sys.argv[1])
 s.sendall(sys.argv[2].encode() + b"\n")
 answer = b""
 while not answer.endswith(b"\n"):
-    answer += s.recv(65536)
+    part = s.recv(65536)
+    if not part:
+        sys.exit("the server has gone")
+    answer += part
 print(answer.decode(), end="")
 PYTHON
 }
