@@ -11,10 +11,10 @@ static struct wards_world w;
 static enum fault fault;
 static uint64_t seed;
 static char flags[2048];
-static bool is_present;
-static uint32_t served_mpct; /* of the table that is out */
-static char *journal;        /* the last text of the flag */
-static bool is_written;      /* will the rise that waits be reported as written? */
+static bool is_present, is_editing; /* editing: a set that is not published is freed */
+static uint32_t served_mpct;        /* of the table that is out */
+static char *journal;               /* the last text of the flag */
+static bool is_written;             /* will the rise that waits be reported as written? */
 static uint64_t last_id;
 static const char *broken; /* what did not hold; NULL: all does */
 static size_t rises, falls, superseded, refused, restarts;
@@ -77,7 +77,7 @@ static void settle(bool is_published)
 {
     uint32_t next_mpct = drafted_mpct();
 
-    flagshm_wards_settle(&w.wards, is_published || fault == SETTLES_ANYWAY);
+    flagshm_wards_settle(&w.wards, is_published || (fault == SETTLES_ANYWAY && !is_editing));
     if (is_published)
         served_mpct = next_mpct;
     else
@@ -273,7 +273,9 @@ static void edit(void)
     flagshm_wards_refuse(&w.wards, &file, &diags);
     if (file.errors > 0 || world_draft(&w, &file) != 0)
         is_published = false; /* here the whole file is; the publisher keeps the flag's last good form */
+    is_editing = true;
     settle(is_published);
+    is_editing = false;
     if (is_published) {
         flagshm_flagfile_free(&w.good);
         w.good = file;
@@ -432,7 +434,7 @@ static int seen(enum fault of)
 
 Test(wards_walk, a_walk_sees_states_that_run_ahead_of_the_table)
 {
-    cr_assert_gt(seen(SETTLES_ANYWAY), 100);
+    cr_assert_gt(seen(SETTLES_ANYWAY), 50);
 }
 
 Test(wards_walk, a_walk_sees_a_rise_that_outlives_another_change)
