@@ -357,13 +357,14 @@ int flagshm_governor_give_setting(struct flagshm_governor *g, enum flagshm_order
 {
     struct flagshm_order *order = order_new(g, kind, asker);
     bool is_freeze = kind == FLAGSHM_ORDER_FREEZE;
+    uint64_t since_s = flagshm_realtime_ns() / 1000000000u;
     cJSON *json = cJSON_CreateObject();
     char *value;
 
     if (order != NULL) {
         cJSON_AddStringToObject(json, "by", user);
         cJSON_AddStringToObject(json, "reason", reason);
-        cJSON_AddNumberToObject(json, "since_s", (double)(flagshm_realtime_ns() / 1000000000u));
+        cJSON_AddNumberToObject(json, "since_s", (double)since_s);
     }
     value = order != NULL ? cJSON_PrintUnformatted(json) : NULL;
     cJSON_Delete(json);
