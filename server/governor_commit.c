@@ -17,6 +17,19 @@ bool flagshm_transition_is_rise(const struct flagshm_transition *t)
            (t->to_mpct == t->from_mpct && t->to_shadow_mpct > t->from_shadow_mpct);
 }
 
+static void answer(struct flagshm_governor *g, uint64_t asker, const struct flagshm_ward *ward, int result,
+                   bool is_durable, const char *sentence, const char *warning)
+{
+    struct flagshm_governor_answer a = {
+        .asker = asker, .result = result, .is_durable = is_durable, .ward = ward};
+
+    if (asker == 0 || g->options.answer == NULL)
+        return;
+    (void)snprintf(a.sentence, sizeof a.sentence, "%s", sentence);
+    (void)snprintf(a.warning, sizeof a.warning, "%s", warning);
+    g->options.answer(g->options.context, &a);
+}
+
 /* ---- orders ---- */
 
 static void order_free(struct flagshm_order *order)
@@ -179,10 +192,13 @@ static void give_move(struct flagshm_governor *g, struct flagshm_ward *ward,
     if (move->transition.is_lowering)
         flagshm_fault_point("fall-published");
     order = order_new(g, FLAGSHM_ORDER_MOVE, move->asker);
-    if (order == NULL)
+    if (order != NULL)
+        order->transition = move->transition;
+    if (order != NULL && give(g, ward, &ward->state, order))
         return;
-    order->transition = move->transition;
-    if (!give(g, ward, &ward->state, order))
+    answer(g, move->asker, ward, 0, false, move->transition.sentence,
+           "no memory to write it down: a restart may forget it");
+    if (order != NULL)
         order_free(order_take(g, order->ticket));
 }
 
@@ -198,20 +214,6 @@ void flagshm_governor_work(struct flagshm_governor *g)
 }
 
 /* ---- reports ---- */
-
-static void answer(struct flagshm_governor *g, const struct flagshm_order *order,
-                   const struct flagshm_ward *ward, int result, bool is_durable, const char *sentence,
-                   const char *warning)
-{
-    struct flagshm_governor_answer a = {
-        .asker = order->asker, .result = result, .is_durable = is_durable, .ward = ward};
-
-    if (order->asker == 0 || g->options.answer == NULL)
-        return;
-    (void)snprintf(a.sentence, sizeof a.sentence, "%s", sentence);
-    (void)snprintf(a.warning, sizeof a.warning, "%s", warning);
-    g->options.answer(g->options.context, &a);
-}
 
 /* What is in force is written down: this rise may be in the journal, or one that it took the place of. */
 static void fail_rise(struct flagshm_governor *g, struct flagshm_ward *ward,
@@ -229,10 +231,22 @@ static void fail_rise(struct flagshm_governor *g, struct flagshm_ward *ward,
                                                                    : RETRY_MAX_NS;
     ward->retry_mono_ns = flagshm_mono_ns() + ward->retry_wait_ns;
     flagshm_governor_keep(g, ward);
-    answer(g, order, ward, -EIO, false, sentence, "");
+    answer(g, order->asker, ward, -EIO, false, sentence, "");
 }
 
-/* Written down, and published now. Where that is refused nothing came of it. */
+/* It stands in the history, and did not happen: its notices are not told, and the history says so. */
+static void undo_rise(struct flagshm_governor *g, const struct flagshm_ward *ward,
+                      const struct flagshm_order *order, const char *why)
+{
+    char detail[900];
+
+    flagshm_governor_forget_notices(g, order);
+    (void)snprintf(detail, sizeof detail, "nothing came of \"%.400s\": %.400s", order->transition.sentence,
+                   why);
+    flagshm_journal_event(g->publisher->journal, flagshm_realtime_ns(), "undone", ward->flag, NULL, detail);
+}
+
+/* Written down, and published now. */
 static void finish_rise(struct flagshm_governor *g, struct flagshm_ward *ward,
                         const struct flagshm_order *order, struct flagshm_rollout *pending)
 {
@@ -243,7 +257,7 @@ static void finish_rise(struct flagshm_governor *g, struct flagshm_ward *ward,
         draft->state = *pending;
     if (draft == NULL || !flagshm_governor_publish(g)) {
         ward->state.transitions = pending->transitions;
-        flagshm_governor_forget_notices(g, order);
+        undo_rise(g, ward, order, g->publisher->refusal.text);
         fail_rise(g, ward, order, &g->publisher->refusal);
         return;
     }
@@ -254,18 +268,22 @@ static void finish_rise(struct flagshm_governor *g, struct flagshm_ward *ward,
         log_move(ward, &order->transition);
     flagshm_governor_tell(g, order);
     flagshm_fault_point("rise-notified");
-    answer(g, order, ward, 0, true, order->transition.sentence, "");
+    answer(g, order->asker, ward, 0, true, order->transition.sentence, "");
 }
 
 /* Another change has ended it. The journal may have it: what is in force is written down after it, unless another rise is on its way
  * there already, which does the same where it fails. */
 static void drop_rise(struct flagshm_governor *g, struct flagshm_ward *ward,
-                      const struct flagshm_order *order, const char *sentence)
+                      const struct flagshm_order *order, bool is_written, const char *why)
 {
-    flagshm_governor_forget_notices(g, order);
+    if (ward == NULL)
+        flagshm_governor_forget_notices(g, order);
+    else if (is_written)
+        undo_rise(g, ward, order, why);
     if (ward != NULL && ward->pending == NULL)
         flagshm_governor_keep(g, ward);
-    answer(g, order, ward, -EAGAIN, false, sentence, "");
+    answer(g, order->asker, ward, -EAGAIN, false,
+           "something else happened to it meanwhile: look, and ask again", "");
 }
 
 static void on_rise(struct flagshm_governor *g, const struct flagshm_order *order,
@@ -275,14 +293,14 @@ static void on_rise(struct flagshm_governor *g, const struct flagshm_order *orde
     struct flagshm_rollout *pending;
 
     if (ward == NULL || ward->pending_ticket != order->ticket || ward->pending == NULL) {
-        drop_rise(g, ward, order, "something else happened to it meanwhile: look, and ask again");
+        drop_rise(g, ward, order, report->result == 0, "something else happened to it meanwhile");
         return;
     }
     if ((g->is_frozen || g->publisher->kills.all) &&
         order->transition.user[0] == '\0') { /* meanwhile; a person may go on by hand */
         ward->state.transitions = ward->pending->transitions;
         flagshm_ward_forget_pending(ward);
-        drop_rise(g, ward, order, "");
+        drop_rise(g, ward, order, report->result == 0, "all was frozen meanwhile");
         return;
     }
     pending = ward->pending;
@@ -306,7 +324,8 @@ static void on_move(struct flagshm_governor *g, const struct flagshm_order *orde
     flagshm_governor_tell(g, order);
     if (order->transition.is_lowering)
         flagshm_fault_point("fall-notified");
-    answer(g, order, ward, 0, is_durable, order->transition.sentence, is_durable ? "" : report->error.text);
+    answer(g, order->asker, ward, 0, is_durable, order->transition.sentence,
+           is_durable ? "" : report->error.text);
 }
 
 static void on_setting(struct flagshm_governor *g, const struct flagshm_order *order,
@@ -318,13 +337,14 @@ static void on_setting(struct flagshm_governor *g, const struct flagshm_order *o
     if (order->kind == FLAGSHM_ORDER_THAW && !is_durable) {
         (void)snprintf(sentence, sizeof sentence, "it cannot be written down, so all stays frozen: %.500s",
                        report->error.text);
-        answer(g, order, NULL, report->result, false, sentence, "");
+        answer(g, order->asker, NULL, report->result, false, sentence, "");
         return;
     }
     if (order->kind == FLAGSHM_ORDER_THAW)
         g->is_frozen = false;
     flagshm_log(FLAGSHM_LOG_NOTICE, "%s", order->transition.sentence);
-    answer(g, order, NULL, 0, is_durable, order->transition.sentence, is_durable ? "" : report->error.text);
+    answer(g, order->asker, NULL, 0, is_durable, order->transition.sentence,
+           is_durable ? "" : report->error.text);
 }
 
 void flagshm_governor_journal_done(struct flagshm_governor *g)

@@ -40,6 +40,18 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
     return result;
 }
 
+/* ---- memory ---- */
+
+void *__real_calloc(size_t count, size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes);
+
+static _Thread_local bool calloc_fails;
+
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+    return calloc_fails ? NULL : __real_calloc(count, bytes);
+}
+
 /* ---- the place ---- */
 
 struct place {
@@ -215,6 +227,24 @@ __attribute__((unused)) static struct flagshm_rollout written(struct place *plac
     cJSON_Delete(states);
     passed_ns = passed;
     return copy.state;
+}
+
+/* What the history says last of a flag: "KIND DETAIL". */
+__attribute__((unused)) static const char *last_event(struct place *place, const char *flag)
+{
+    static char text[1200];
+    uint64_t passed = passed_ns;
+    cJSON *events;
+    const cJSON *event;
+
+    passed_ns = 0;
+    events = flagshm_journal_history(place->publisher.journal, flag, 1);
+    passed_ns = passed;
+    event = cJSON_GetArrayItem(events, 0);
+    snprintf(text, sizeof text, "%s %s", cJSON_GetStringValue(cJSON_GetObjectItem(event, "kind")),
+             cJSON_GetStringValue(cJSON_GetObjectItem(event, "detail")));
+    cJSON_Delete(events);
+    return text;
 }
 
 __attribute__((unused)) static int count_notices(struct place *place)

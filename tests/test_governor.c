@@ -1,4 +1,4 @@
-/* governor: the orders of writing down and publishing, what a disk and a table that refuse change of it, answers, freezing. */
+/* governor: the orders of writing down and publishing, what a disk and a table that refuse change of it, and answers. */
 #include "governor_fixture.h"
 
 static struct place place;
@@ -107,6 +107,8 @@ Test(governor, a_rise_that_is_written_and_cannot_be_published_comes_to_nothing)
     commit(&place);
     cr_assert_eq(written(&place, "f").share_mpct, 0, "a restart would begin where nothing ever was");
     cr_assert_eq(count_notices(&place), 0, "a restart would tell of what never was");
+    cr_assert_eq(strncmp(last_event(&place, "f"), "undone ", 7), 0, "%s", last_event(&place, "f"));
+    cr_assert_not_null(strstr(last_event(&place, "f"), "another writer"), "%s", last_event(&place, "f"));
     place.publisher.beats_unlocked = 0;
     pass(&place, 2 * SECOND);
     cr_assert_eq(ward->pending->transitions, number + 1, "its number is in the history");
@@ -333,6 +335,7 @@ Test(governor, what_is_in_force_is_written_down_again_where_a_written_rise_comes
     commit(&place);
     commit(&place);
     cr_assert_eq(place.answers[0].result, -EAGAIN);
+    cr_assert_eq(strncmp(last_event(&place, "f"), "undone ", 7), 0, "%s", last_event(&place, "f"));
     cr_assert_eq(share(&place, "f"), 5.0);
     cr_assert_eq(written(&place, "f").share_mpct, 5000);
 
@@ -423,57 +426,20 @@ Test(governor, a_person_hears_that_a_rise_cannot_be_written_down_or_published)
     tear_down(&place);
 }
 
-/* ---- freezing ---- */
-
-Test(governor, what_is_frozen_neither_starts_nor_rises_until_it_is_thawed_over_a_restart_too)
+Test(governor, without_memory_who_asks_is_answered_all_the_same)
 {
     set_up(&place);
     take(&place, PLANNED("f"));
     commit(&place);
-    cr_assert_not(flagshm_governor_freeze(place.governor, true, "ann", "fair", 1, &answer));
-    cr_assert(flagshm_governor_freeze(place.governor, true, "bob", "too", 2, &answer));
-    cr_assert_eq(answer.result, -EALREADY);
+    calloc_fails = true;
+    cr_assert_not(say(&place, "f", (struct flagshm_ask){.verb = FLAGSHM_VERB_PAUSE}, 1, &answer));
+    cr_assert(say(&place, "f", (struct flagshm_ask){.verb = FLAGSHM_VERB_ADVANCE}, 2, &answer));
+    calloc_fails = false;
+    cr_assert_eq(answer.result, -ENOMEM);
+    cr_assert(ward_of(&place, "f")->state.is_paused);
     commit(&place);
     cr_assert_eq(place.answer_count, 1);
-    pass(&place, MINUTE);
-    cr_assert_null(ward_of(&place, "f")->pending);
-    cr_assert(ward_of(&place, "f")->judgement.waits & 1u << FLAGSHM_WAIT_FREEZE);
-    stop(&place);
-    start(&place);
-    take(&place, PLANNED("f"));
-    pass(&place, 2 * MINUTE);
-    cr_assert_null(ward_of(&place, "f")->pending);
-    cr_assert_str_eq(place.governor->frozen_reason, "fair");
-    reach(&place, "f", 5000); /* a person still may, by hand */
-    fill_disk(true);
-    cr_assert_not(flagshm_governor_freeze(place.governor, false, "ann", "", 3, &answer));
-    commit(&place);
-    fill_disk(false);
-    cr_assert_eq(place.answers[place.answer_count - 1].asker, 3);
-    cr_assert_neq(place.answers[place.answer_count - 1].result, 0);
-    cr_assert(place.governor->is_frozen, "a thaw that is not written down is none");
-    cr_assert_not(flagshm_governor_freeze(place.governor, false, "ann", "", 4, &answer));
-    commit(&place);
-    cr_assert_not(place.governor->is_frozen);
-    tear_down(&place);
-}
-
-Test(governor, a_rise_that_waits_when_all_is_frozen_comes_to_nothing)
-{
-    set_up(&place);
-    take(&place, PLANNED("f"));
-    commit(&place);
-    beat(&place);
-    cr_assert_not_null(ward_of(&place, "f")->pending);
-    cr_assert_not(flagshm_governor_freeze(place.governor, true, "ann", "fair", 1, &answer));
-    commit(&place);
-    commit(&place);
-    cr_assert_eq(share(&place, "f"), 0.0);
-    cr_assert_eq(written(&place, "f").share_mpct, 0);
-    cr_assert_not(flagshm_governor_freeze(place.governor, false, "ann", "", 2, &answer));
-    commit(&place);
-    beat(&place);
-    commit(&place);
-    cr_assert_eq(share(&place, "f"), 5.0);
+    cr_assert_eq(place.answers[0].result, 0);
+    cr_assert_not_null(strstr(place.answers[0].warning, "no memory"));
     tear_down(&place);
 }

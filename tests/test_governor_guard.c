@@ -1,4 +1,4 @@
-/* governor: whom it guards: flags without a plan, the hidden flag of a drill, rollouts over restarts, and many at once. */
+/* governor: whom it guards: flags without a plan, the hidden flag of a drill, rollouts over restarts, frozen ones, and many at once. */
 #include "governor_fixture.h"
 
 static struct place place;
@@ -217,6 +217,61 @@ Test(governor_guard, a_restart_goes_on_with_the_same_evidence_in_the_same_slot)
         cr_assert_eq(share(&place, "planned"), 0.0);
         commit(&place);
     }
+    tear_down(&place);
+}
+
+/* ---- freezing ---- */
+
+Test(governor_guard, what_is_frozen_neither_starts_nor_rises_until_it_is_thawed_over_a_restart_too)
+{
+    set_up(&place);
+    take(&place, PLANNED("f"));
+    commit(&place);
+    cr_assert_not(flagshm_governor_freeze(place.governor, true, "ann", "fair", 1, &answer));
+    cr_assert(flagshm_governor_freeze(place.governor, true, "bob", "too", 2, &answer));
+    cr_assert_eq(answer.result, -EALREADY);
+    commit(&place);
+    cr_assert_eq(place.answer_count, 1);
+    pass(&place, MINUTE);
+    cr_assert_null(ward_of(&place, "f")->pending);
+    cr_assert(ward_of(&place, "f")->judgement.waits & 1u << FLAGSHM_WAIT_FREEZE);
+    stop(&place);
+    start(&place);
+    take(&place, PLANNED("f"));
+    pass(&place, 2 * MINUTE);
+    cr_assert_null(ward_of(&place, "f")->pending);
+    cr_assert_str_eq(place.governor->frozen_reason, "fair");
+    reach(&place, "f", 5000); /* a person still may, by hand */
+    fill_disk(true);
+    cr_assert_not(flagshm_governor_freeze(place.governor, false, "ann", "", 3, &answer));
+    commit(&place);
+    fill_disk(false);
+    cr_assert_eq(place.answers[place.answer_count - 1].asker, 3);
+    cr_assert_neq(place.answers[place.answer_count - 1].result, 0);
+    cr_assert(place.governor->is_frozen, "a thaw that is not written down is none");
+    cr_assert_not(flagshm_governor_freeze(place.governor, false, "ann", "", 4, &answer));
+    commit(&place);
+    cr_assert_not(place.governor->is_frozen);
+    tear_down(&place);
+}
+
+Test(governor_guard, a_rise_that_waits_when_all_is_frozen_comes_to_nothing)
+{
+    set_up(&place);
+    take(&place, PLANNED("f"));
+    commit(&place);
+    beat(&place);
+    cr_assert_not_null(ward_of(&place, "f")->pending);
+    cr_assert_not(flagshm_governor_freeze(place.governor, true, "ann", "fair", 1, &answer));
+    commit(&place);
+    commit(&place);
+    cr_assert_eq(share(&place, "f"), 0.0);
+    cr_assert_eq(written(&place, "f").share_mpct, 0);
+    cr_assert_not(flagshm_governor_freeze(place.governor, false, "ann", "", 2, &answer));
+    commit(&place);
+    beat(&place);
+    commit(&place);
+    cr_assert_eq(share(&place, "f"), 5.0);
     tear_down(&place);
 }
 
