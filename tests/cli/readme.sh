@@ -16,7 +16,9 @@ case_ "the flag files pass lint, and the first is the one that the tests call th
 block json 1 >"$work/first.json"
 block json 2 >"$work/second.json"
 grep -q answer_model "$work/second.json" || fail "the second JSON block is not the long example"
-for example in first second; do
+block json 3 >"$work/third.json"
+grep -q '"approval": true' "$work/third.json" || fail "the third JSON block is not the plan"
+for example in first second third; do
     expect_exit 0 "$flagctl" lint "$work/$example.json"
 done
 expect "$(jq -S . "$source_dir/tests/data/good/seed.json")" "$(jq -S . "$work/first.json")" "the first example"
@@ -44,10 +46,54 @@ stop_server
 rm -f /dev/shm/flagshm."$instance".*
 expect_match "^user-1 gets claude-haiku-4-5: arm control, because NOT_READY, table 0\$" "$("$work/in_c" user-1)"
 
+case_ "a target of notices is one that the server takes"
+mkdir "$work/notify.d"
+block json 4 >"$work/notify.d/oncall"
+chmod 600 "$work/notify.d/oncall"
+cp "$work/third.json" "$file"
+start_server --notify-dir "$work/notify.d"
+"$flagctl" doctor >"$work/doctor" || :
+! grep -q 'notify.d/oncall' "$work/doctor" || fail "doctor complains of the target: $(grep oncall "$work/doctor")"
+chmod 644 "$work/notify.d/oncall"
+"$flagctl" doctor >"$work/doctor" || :
+grep -q 'notify.d/oncall' "$work/doctor" || fail "doctor does not see a target that everyone can read: $(cat "$work/doctor")"
+stop_server
+grep -q '"url"' "$work/notify.d/oncall" || fail "the fourth JSON block is no target"
+
+case_ "every reason to wait has its row, with the server's own command"
+awk '/^### What it waits for/ { on = 1 } /^### Who is told/ { on = 0 } on' "$readme" | sed -n 's/^| `\([a-z_]*\)` .*/\1/p' >"$work/rows"
+sed -n 's/^    \[FLAGSHM_WAIT_[A-Z_]*\] = "\([a-z_]*\)",$/\1/p' "$source_dir/server/rollout_words.c" >"$work/reasons"
+[ -s "$work/reasons" ] || fail "server/rollout_words.c names no reasons"
+diff "$work/reasons" "$work/rows" || fail "the README's reasons to wait are not the server's"
+
+case_ "the first canary works as it stands there"
+walk() { # prints the shell blocks of that section, without the build
+    awk '/^### / { on = $0 == "### A first canary" } on && $0 == "```" { inside = 0 } on && inside && n > 1 { print } on && $0 == "```sh" { inside = 1; n++ }' "$readme"
+}
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+mkdir "$work/clone"
+ln -s "$build" "$work/clone/build"
+{
+    echo "set -eum; cd '$work/clone'; trap 'kill \$(jobs -p) 2>/dev/null || :' EXIT"
+    walk | sed "s/8642/$port/g; s/FLAGSHM_INSTANCE=canary/FLAGSHM_INSTANCE=$instance/; s/flagshm\.canary\./flagshm.$instance./"
+} >"$work/walk.sh"
+grep -q "flagctl approve" "$work/walk.sh" || fail "the section is not found"
+(
+    unset http_proxy HTTP_PROXY all_proxy ALL_PROXY
+    timeout 150 bash "$work/walk.sh" >"$work/walked" 2>&1 </dev/null
+) || fail "the walk ends with an error: $(cat "$work/walked")"
+for line in ' canary-5pct .*approval' ' rolled-back ' 'guardrail .* rolled back from 5 % to 0 %: error_rate: .* calls failed' \
+    ': cleared: ' ': approved' ': full, 100 %' ' complete ' '"control": "claude-sonnet-4-5"'; do
+    grep -qe "$line" "$work/walked" || fail "the walk does not show \"$line\": $(cat "$work/walked")"
+done
+[ ! -e "$work/clone/canary" ] || fail "the walk leaves its directory"
+! compgen -G "/dev/shm/flagshm.$instance.*" >/dev/null || fail "the walk leaves shared memory"
+
 case_ "every command, option and path that the README names exists"
 "$flagctl" --help >"$work/help"
 "$flagshmd" --help >"$work/server_help"
-"$flagctl" kill --help >"$work/kill_help"
+"$source_dir/tools/quickstart" --help >"$work/quickstart_help"
+for command in kill clear status init drill record eval call model; do "$flagctl" "$command" --help; done >"$work/command_help"
 grep -oE 'flagctl [a-z]+' "$readme" | sort -u | while read -r _ name; do
     case $name in
     and | shows | will) continue ;;
