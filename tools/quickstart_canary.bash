@@ -70,6 +70,7 @@ cat "$file"
 say "A stand-in for EzAI on this machine (tests/gateway), and the server"
 printf '%s\n' "$good" >"$work/models.json"
 echo "\$ flagshm_gateway --config models.json &"
+: >"$work/gateway.out" # before it is looked at
 "$gateway" --config "$work/models.json" --log "$work/gateway.log" >"$work/gateway.out" 2>"$work/gateway.err" </dev/null &
 children+=($!)
 for attempt in $(seq 100); do

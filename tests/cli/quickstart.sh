@@ -31,6 +31,7 @@ nothing_left() { # PID WHEN
     done
 }
 start() { # ARGUMENTS...
+    : >"$work/out" # here, or wait_for may still find what the last run said
     # A shell's background children ignore Ctrl-C; this one must not.
     env --default-signal=INT,QUIT "$source_dir/tools/quickstart" --build "$build" "$@" >"$work/out" 2>&1 </dev/null &
     pid=$!
