@@ -262,7 +262,7 @@ static void load(const struct bench_setup *setup)
     calls = __atomic_load_n(booked, __ATOMIC_RELAXED) - calls;
     bench_group("a server with %u guarded rollouts", FLAGS);
     bench_row_value("processor time of each second, no calls", BENCH_NS, (double)idle, -1, 0, 0);
-    bench_row_value("outcomes booked", BENCH_PER_SECOND, (double)calls * 1e9 / (double)ns, -1, '>',
+    bench_row_value("outcomes booked each second", BENCH_COUNT, (double)calls * 1e9 / (double)ns, -1, '>',
                     0.98 * FLAGS * PER_SECOND);
     bench_row_value("processor time of each second", BENCH_NS, busy, -1, '<', 100e6);
     bench_note(
