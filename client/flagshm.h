@@ -2462,34 +2462,49 @@ static __attribute__((noinline, unused)) void flagshm_signals_(const struct flag
     }
 }
 
+/* Takes one call out of a cell, or puts one in. False: there is none, or no room. */
+FLAGSHM_INLINE_ bool flagshm_under_way_cell_(const struct flagshm_booked_ *b, uint32_t table, bool has_ended)
+{
+    uint16_t *cell = &b->slot->cells[table % FLAGSHM_CELL_TABLES][b->id_hash % FLAGSHM_CELLS];
+    uint16_t held = __atomic_load_n(cell, __ATOMIC_RELAXED);
+
+    do {
+        if (held == (has_ended ? 0 : UINT16_MAX))
+            return false;
+    } while (!__atomic_compare_exchange_n(cell, &held, (uint16_t)(has_ended ? held - 1 : held + 1), true,
+                                          __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    return true;
+}
+
 /* Calls under way, by user and arm, in the four tables behind the cells of LOST: two windows of starts, each as long as a call may
  * take. A call adds 1 where it starts and takes it back where it ends; the server counts what is left of a window when the next but
- * one begins. Never below zero: a client may end what another one, killed since, began. */
+ * one begins. It turns windows with its beats, so a call may have been put into the window before the one that its start lies in. Never
+ * below zero: a client may end what another one, killed since, began. */
 FLAGSHM_COLD_ void flagshm_under_way_(const struct flagshm_booked_ *b, bool has_ended, uint64_t age_ns)
 {
     uint32_t count = flagshm_load32_(&b->slot->signal_count), now = flagshm_load32_(&b->slot->lost_window), i;
 
     for (i = 0; i < count && i < FLAGSHM_SIGNALS_MAX; i++) {
         const struct flagshm_signal *signal = &b->slot->signals[i];
-        uint64_t most = flagshm_load64_(&signal->threshold);
+        uint64_t most = flagshm_load64_(&signal->threshold), clock_ns;
         uint32_t table = __atomic_load_n(&signal->first_table, __ATOMIC_RELAXED), window = now;
-        uint16_t *cell, held;
 
         if (flagshm_load32_(&signal->kind) != FLAGSHM_SIGNAL_LOST || most == 0)
             continue;
-        if (has_ended)
-            window = (uint32_t)((flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_COARSE_) - age_ns) / most);
+        if (has_ended) {
+            clock_ns = flagshm_clock_ns_(FLAGSHM_CLOCK_MONOTONIC_COARSE_);
+            if (age_ns > clock_ns)
+                continue;
+            window = (uint32_t)((clock_ns - age_ns) / most);
+            if ((int32_t)(window - now) > 0)
+                window = now;
+        }
         if (now - window > 1)
             continue; /* it counts as lost already */
         table += (__atomic_load_n(&signal->is_timed, __ATOMIC_RELAXED) != 0 ? FLAGSHM_WINDOWS : 1) +
-                 (window & 1) * 2 + (b->label & 1);
-        cell = &b->slot->cells[table % FLAGSHM_CELL_TABLES][b->id_hash % FLAGSHM_CELLS];
-        held = __atomic_load_n(cell, __ATOMIC_RELAXED);
-        do {
-            if (held == (has_ended ? 0 : UINT16_MAX))
-                break;
-        } while (!__atomic_compare_exchange_n(cell, &held, (uint16_t)(has_ended ? held - 1 : held + 1), true,
-                                              __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+                 (b->label & 1);
+        if (!flagshm_under_way_cell_(b, table + (window & 1) * 2, has_ended) && has_ended && window == now)
+            (void)flagshm_under_way_cell_(b, table + ((window - 1) & 1) * 2, true);
     }
 }
 

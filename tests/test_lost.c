@@ -89,6 +89,21 @@ Test(lost, what_ends_is_not_lost)
     expect_lost(0, 0, 0, 0);
 }
 
+Test(lost, what_starts_in_a_window_that_the_server_has_not_turned_yet_and_ends_is_not_lost)
+{
+    __atomic_store_n(&outcomes_slot_bytes(&w, "f")->lost_window, window - 1, __ATOMIC_RELAXED);
+    book(0, 1, FLAGSHM_STARTED, 0);
+    book(0, 1, FLAGSHM_FINISHED, 1000000);
+    book(1, 1, FLAGSHM_STARTED, 0);
+    book(2, 1, FLAGSHM_STARTED, 0);
+    turn(0);
+    book(1, 1, FLAGSHM_FINISHED, 1000000);
+    turn(1);
+    expect_lost(0, 1, 0, 1);
+    turn(2);
+    expect_lost(0, 1, 0, 1);
+}
+
 Test(lost, what_never_ends_counts_once_it_is_overdue_and_only_once)
 {
     int i;
