@@ -260,8 +260,8 @@ static void foot_print(const struct planning *p)
     char text[600], clean[620], watch[32], amount[64];
 
     if (t->users_per_hour > 0)
-        (void)snprintf(amount, sizeof amount, "%.6g users an hour (%s)", t->users_per_hour,
-                       p->is_traffic_given ? "as given" : "measured in its slot");
+        (void)snprintf(amount, sizeof amount, "%.*f users an hour (%s)", t->users_per_hour < 10,
+                       t->users_per_hour, p->is_traffic_given ? "as given" : "measured in its slot");
     else
         (void)snprintf(amount, sizeof amount, "traffic not known");
     (void)fprintf(

@@ -270,6 +270,8 @@ say_of summary '.step = null | .state = "off" | .stage = "off" | .traffic = null
 run 0 ctl plan summary
 expect_match "traffic not known, 1 % .*\(assumed: --base-rate\)" "$output"
 expect_match "^ +1 +1 % .* now " "$output"
+run 0 ctl plan summary --users-per-hour 2500000
+expect_match "^2500000 users an hour \(as given\)" "$output"
 run 0 ctl plan summary --users-per-hour 1000 --base-rate 1 -o json
 expect "given given" "$(field '"\(.traffic.source) \(.base_rate.source)"')"
 fast=$(field '.steps[1].notice_2x_hours')
