@@ -238,6 +238,28 @@ struct alphas {
     uint32_t holds;
 };
 
+/* The level that comes nearest, in each window that the guardrail's signals have. */
+static void find_levels(const struct flagshm_evidence *e, const struct flagshm_evidence_look *look,
+                        const struct flagshm_odds *odds, const uint32_t signals[2], uint32_t count,
+                        struct judged *judged)
+{
+    uint32_t levels[2][FLAGSHM_LEVELS], window, i;
+
+    for (window = 0; window < 3; window++)
+        judged->found[window] = (struct found){.score = -INFINITY};
+    judged->windows = count != 0 && look->form->signals[signals[0]].is_timed ? 3 : 1;
+    for (window = 0; window < judged->windows && look->is_open; window++) {
+        double ln_weight = judged->windows == 1 ? 0
+                           : window == 0        ? log(SPLIT_WINDOW)
+                                                : window_ln_weight(e, look, window);
+
+        for (i = 0; i < count; i++) {
+            memcpy(levels, look->counts->levels[signals[i]][window_at(look, window)], sizeof levels);
+            look_at_levels(odds, levels, signals[i], ln_weight - log(count), &judged->found[window]);
+        }
+    }
+}
+
 static void judge_guard(struct flagshm_evidence *e, const struct flagshm_evidence_look *look, uint32_t index,
                         const struct alphas *alphas, double q, struct flagshm_verdict *verdict)
 {
@@ -246,31 +268,16 @@ static void judge_guard(struct flagshm_evidence *e, const struct flagshm_evidenc
     struct flagshm_guard_verdict *v = &verdict->guards[index];
     const struct flagshm_odds *odds = form.is_amount ? &e->amounts : &e->events;
     struct judged judged = {.windows = 1};
-    uint32_t signals[2], count = flagshm_guard_signals(look->form, form.signal, signals), i, window,
-                         hold_window;
+    uint32_t signals[2], count = flagshm_guard_signals(look->form, form.signal, signals), window = 0,
+                         hold_window = 0;
     double weight = guard->weight > 0 ? guard->weight : alphas->even, bound, hold_bound, to_roll_back;
     const struct flagshm_rates *rates;
-    uint32_t levels[2][FLAGSHM_LEVELS];
 
     v->kind = guard->kind;
-    for (window = 0; window < 3; window++)
-        judged.found[window] = (struct found){.score = -INFINITY};
-    if (count != 0 && look->form->signals[signals[0]].is_timed)
-        judged.windows = 3;
-    for (window = 0; window < judged.windows && look->is_open; window++) {
-        double ln_weight = judged.windows == 1 ? 0
-                           : window == 0       ? log(SPLIT_WINDOW)
-                                               : window_ln_weight(e, look, window);
-
-        for (i = 0; i < count; i++) {
-            memcpy(levels, look->counts->levels[signals[i]][window_at(look, window)], sizeof levels);
-            look_at_levels(odds, levels, signals[i], ln_weight - log(count), &judged.found[window]);
-        }
-    }
+    find_levels(e, look, odds, signals, count, &judged);
     bound = -log(alphas->roll_back * weight);
     hold_bound = alphas->holds != 0 ? -log(alphas->hold / alphas->holds) : 0;
     to_roll_back = guard->has_rollback ? bound : hold_bound;
-    window = 0;
     if (guard->has_hold && q > 0 && q < 1)
         v->holds = trips(&judged, e, look, guard, true, hold_bound, &hold_window);
     if (guard->has_hold && !guard->has_rollback && q > 0 && q < 1)
