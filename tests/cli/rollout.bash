@@ -64,6 +64,7 @@ refused() { # PATTERN
 }
 # FLAG JQ-EXPRESSION: of what the server says of a rollout.
 rollout() { ask "{\"verb\": \"rollouts\", \"flag\": \"$1\"}" | jq -r ".rollouts[0] | $2"; }
+rollout_is() { [ "$(rollout "$1" "$2")" = "$3" ]; } # FLAG JQ-EXPRESSION VALUE
 waits_for() { [ "$(rollout "$1" "any(.waits[]; .reason == \"$2\")")" = true ]; }
 stage() { "$flagctl" get "$1" -o json 2>/dev/null | jq -r .stage; }
 has_stage() { [ "$(stage "$1")" = "$2" ]; }

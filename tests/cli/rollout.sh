@@ -165,7 +165,6 @@ write_flags
 later has_happened half started
 later has_stage half rolled-back
 later was_told_of half value_new
-rollout_is() { [ "$(rollout "$1" "$2")" = "$3" ]; }
 later rollout_is half .attempt 2
 text[half]=${text[half]/'"v2"'/'"v"'}
 write_flags

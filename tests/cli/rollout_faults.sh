@@ -20,9 +20,14 @@ plan slowpoke '{"pct": 5, "hold": "1h"}, {"pct": 25}' '"notify": ["hangs", "deaf
 text[slowpoke]=${text[slowpoke]/'"notify": ["pager"], '/}
 plan deleted '{"pct": 5, "hold": "1h"}, {"pct": 25}'
 plan complete '{"pct": 100}'
+plan top '{"pct": 100}' '"watch": "1h"'
+plan topalike '{"pct": 100}' '"watch": "1h"'
+for flag in top topalike; do text[$flag]=${text[$flag]/'"watch": "1s", '/}; done
 write_flags
 start_server --notify-dir "$targets"
 traffic fine,complete
+traffic top variant_status=500
+traffic topalike status=500
 "$book" quiet 1 ids=400 per_s=400 lasts_ms=2500 >/dev/null &
 children+=("$!")
 "$book" endless 100000 ids=400 per_s=200 unfinished=100000 >/dev/null 2>>"$work/traffic.log" &
@@ -52,6 +57,13 @@ later has_stage fine ramp-25pct # enough time for it
 sleep 2.5
 expect "25 0 true" "$(share alike) $(happened alike breaker) $(waits_for alike both_arms_bad && echo true)"
 expect 0 "$(happened alike guardrail)"
+
+case_ "at 100 % a variant that fails is probed beside control, and rolled back where control is well; where it is not, all get it again"
+later has_stage top rolled-back
+expect "1 1" "$(happened top probe) $(happened top breaker)"
+later has_happened topalike probe_ended
+expect "100 full" "$(share topalike) $(stage topalike)"
+expect "1 0" "$(happened topalike probe) $(happened topalike breaker)"
 
 case_ "a variant whose calls never end is no silent pass, and goes where \"lost\" rolls back"
 later waits_for hanging no_outcomes
@@ -114,6 +126,31 @@ rm "/dev/shm/flagshm.$instance.outcomes"
 later test -e "/dev/shm/flagshm.$instance.outcomes"
 expect canary-5pct "$(stage held)"
 later has_stage held ramp-25pct
+
+case_ "counts that run back, and noise over all that was booked: nothing rises by them, and no server ends"
+plan forged '{"pct": 5, "hold": "3s"}, {"pct": 25}'
+plan noisy '{"pct": 5, "hold": "3s"}, {"pct": 25}'
+write_flags
+later has_stage noisy canary-5pct
+traffic forged,noisy
+later rollout_is noisy .open true
+later rollout_is forged .open true
+python3 - "/dev/shm/flagshm.$instance.outcomes" "$(rollout forged .slot)" "$(rollout noisy .slot)" <<'PYTHON'
+import mmap, os, random, sys
+head, slots, page = 4096, 256, 4096
+size = os.stat(sys.argv[1]).st_size
+each = (size - head) // slots
+with open(sys.argv[1], "r+b") as f, mmap.mmap(f.fileno(), size) as m:
+    forged, noisy = (head + int(slot) * each for slot in sys.argv[2:])
+    m[forged + page:forged + each] = bytes(each - page)
+    m[noisy + page:noisy + each] = random.Random(4).randbytes(each - page)
+PYTHON
+later waits_for forged tainted
+sleep 4
+kill -0 "$server_pid" || fail "the server has ended"
+expect "canary-5pct true" "$(stage forged) $(waits_for forged tainted && echo true)"
+[ "$(share noisy)" -le 5 ] || fail "it serves $(share noisy) %"
+later has_stage fine ramp-25pct # others go on
 
 case_ "a server that stands still: canaries give control after ten seconds, what is complete stays; awake, nothing has been held meanwhile"
 later has_stage complete complete

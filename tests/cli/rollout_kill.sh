@@ -82,6 +82,24 @@ for point in rise-begun rise-committed rise-published rise-notified; do
     stop_server
 done
 
+for point in fall-published fall-committed; do
+    case_ "killed in a live drill at $point: the share is back with the next server"
+    flag=drilled-$point
+    plan "$flag" '{"pct": 5, "hold": "1h"}, {"pct": 25}'
+    write_flags
+    start_server --notify-dir "$targets"
+    later has_stage "$flag" canary-5pct
+    stop_server
+    FLAGSHM_FAULT_POINT=$point start_server --notify-dir "$targets"
+    ask "{\"verb\": \"drill\", \"flag\": \"$flag\", \"live\": true}" >/dev/null 2>&1 || :
+    killed_at $point
+    expect "0 drill" "$(share "$flag") $(stage "$flag")"
+    start_server --notify-dir "$targets"
+    expect "5 canary-5pct" "$(share "$flag") $(stage "$flag")"
+    expect "false false" "$(rollout "$flag" '"\(.latched) \(.drilling)"')"
+    stop_server
+done
+
 case_ "a hundred restarts, half of them sudden: what was rolled back stays at 0 and is told once; the rest stays as it was"
 text=()
 plan latched '{"pct": 5, "hold": "1h"}, {"pct": 25}'
