@@ -104,18 +104,18 @@ case_ "a hundred restarts, half of them sudden: what was rolled back stays at 0 
 text=()
 plan latched '{"pct": 5, "hold": "1h"}, {"pct": 25}'
 plan held '{"pct": 5, "hold": "1h"}, {"pct": 25}'
-plan done '{"pct": 100}'
+plan complete '{"pct": 100}'
 text[static]='"static": {"control": "c", "variant": "v", "rollout_pct": 50}'
 write_flags
 start_server --notify-dir "$targets"
-later has_stage done full
+later has_stage complete full
 later has_stage held canary-5pct
 later has_stage latched canary-5pct
 traffic latched,static variant_status=500
-traffic held,done
+traffic held,complete
 later was_told_of latched breaker
 later has_stage static rolled-back
-later has_stage done complete
+later has_stage complete complete
 sleep 1.2 # two beats: the journal knows that it was told
 evidence=$(rollout held .evidence)
 before=$(wc -l <"$told")
@@ -125,7 +125,7 @@ for turn in $(seq 100); do
     server_pid=$!
     [ $((turn % 4)) -ge 2 ] || wait_until test -S "$work/sock"
     sleep "0.0$((turn * 7 % 10))"
-    expect "0 0 5 100" "$(share latched) $(share static) $(share held) $(share done)" "shares at turn $turn"
+    expect "0 0 5 100" "$(share latched) $(share static) $(share held) $(share complete)" "shares at turn $turn"
     kill -"$([ $((turn % 2)) = 0 ] && echo KILL || echo TERM)" "$server_pid"
     { wait "$server_pid" || :; } 2>/dev/null
     server_pid=
@@ -133,10 +133,10 @@ for turn in $(seq 100); do
 done
 start_server --notify-dir "$targets"
 sleep 1.2
-expect "0 0 5 100" "$(share latched) $(share static) $(share held) $(share done)"
+expect "0 0 5 100" "$(share latched) $(share static) $(share held) $(share complete)"
 expect "true true" "$(rollout latched .latched) $(rollout static .latched)"
 expect "$before" "$(wc -l <"$told")" "notices"
 expect 1 "$(told_of latched breaker | wc -l)" "notices of the roll-back"
 expect "$evidence" "$(rollout held .evidence)" "evidence"
-expect "complete" "$(rollout done .state)"
+expect "complete" "$(rollout complete .state)"
 stop_server
