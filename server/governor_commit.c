@@ -133,6 +133,7 @@ int flagshm_governor_begin_rise(struct flagshm_governor *g, struct flagshm_ward 
 {
     struct flagshm_order *order = order_new(g, FLAGSHM_ORDER_RISE, asker);
     struct flagshm_rollout *pending = malloc(sizeof *pending);
+    bool is_given;
 
     if (order == NULL || pending == NULL) {
         free(pending);
@@ -146,7 +147,10 @@ int flagshm_governor_begin_rise(struct flagshm_governor *g, struct flagshm_ward 
     flagshm_ward_drop_draft(ward);
     free(ward->pending);
     ward->pending = NULL;
-    if (!give(g, ward, pending, order)) {
+    ward->rise_version = g->publisher->version;
+    is_given = give(g, ward, pending, order);
+    ward->rise_version = 0;
+    if (!is_given) {
         free(pending);
         order_free(order_take(g, order->ticket));
         return -ENOMEM;

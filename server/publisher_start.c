@@ -143,6 +143,10 @@ static bool served_by_table(void *context, const struct flagshm_ward *ward,
         .is_slot_kept = entry->guards != NULL &&
                         flagshm_ledger_holds(&p->ledger, ward->flag_hash, flagshm_ledger_guard_key(entry)),
     };
+    /* A rise that was written down, and no table since: nothing was lowered after it, it only was not published yet. */
+    if (ward->rise_version != 0 && ward->rise_version == flagshm_segment_version(&p->segment) &&
+        flagshm_rollout_share(&ward->state) > served->share_mpct)
+        served->share_mpct = flagshm_rollout_share(&ward->state);
     served->stage = flagshm_stage_from_word(word, &served->is_probe, &served->is_drill);
     return true;
 }

@@ -303,8 +303,9 @@ char *flagshm_ward_write(const struct flagshm_ward *ward, const struct flagshm_r
 
     if (text == NULL)
         return NULL;
-    used = (size_t)snprintf(text, room, "{\"kinds\": %u, \"arrived\": %u, \"control_rates\": [", ward->kinds,
-                            ward->arrived);
+    used = (size_t)snprintf(
+        text, room, "{\"kinds\": %u, \"arrived\": %u, \"rise_version\": \"%llu\", \"control_rates\": [",
+        ward->kinds, ward->arrived, (unsigned long long)ward->rise_version);
     for (i = 0; rates != NULL && i < FLAGSHM_GUARD_KINDS + 8; i++) /* JSON knows no infinity */
         used += (size_t)snprintf(text + used, room - used, "%s%.9g", i > 0 ? ", " : "",
                                  isfinite(rates[i]) ? rates[i] : -1);
@@ -324,6 +325,13 @@ static uint32_t bits_of(const cJSON *json, const char *key)
     double bits = cJSON_IsNumber(number) ? number->valuedouble : 0;
 
     return bits >= 0 && bits < (1u << FLAGSHM_GUARD_KINDS) ? (uint32_t)bits : 0;
+}
+
+static uint64_t version_of(const cJSON *json, const char *key)
+{
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, key));
+
+    return text != NULL ? strtoull(text, NULL, 10) : 0;
 }
 
 static void read_rates(struct flagshm_ward *ward, const cJSON *json)
@@ -351,6 +359,7 @@ bool flagshm_ward_read(struct flagshm_ward *ward, const char *text)
     if (is_sound) {
         ward->kinds = bits_of(json, "kinds");
         ward->arrived = bits_of(json, "arrived");
+        ward->rise_version = version_of(json, "rise_version");
         ward->kinds_attempt = ward->state.attempt;
         ward->kinds_evidence = ward->state.evidence;
         read_rates(ward, json);

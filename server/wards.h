@@ -38,9 +38,11 @@ struct flagshm_ward_move {
 struct flagshm_ward {
     char flag[72];
     uint64_t flag_hash;
-    bool is_hidden;               /* a drill's: nobody writes it down */
-    bool is_recovered;            /* since the start */
-    bool is_state_lost;           /* the journal has one that cannot be read */
+    bool is_hidden;     /* a drill's: nobody writes it down */
+    bool is_recovered;  /* since the start */
+    bool is_state_lost; /* the journal has one that cannot be read */
+    uint64_t
+        rise_version; /* the state that is written down, or was found so, is a rise, and that table was served before it; 0: none */
     struct flagshm_rollout state; /* in force */
     struct flagshm_ward_draft *draft;
     struct flagshm_ward_move *moves; /* in their order; owned */

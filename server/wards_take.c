@@ -82,6 +82,7 @@ static int recover(struct flagshm_wards *wards, struct flagshm_ward *ward, const
 
     flagshm_ward_entry(ward, &entry); /* before there is a draft: as the journal says */
     has_served = start->served(start->context, ward, &entry, &served, &was_planned);
+    ward->rise_version = 0;
     draft = flagshm_ward_draft(ward);
     if (draft == NULL)
         return -ENOMEM;
