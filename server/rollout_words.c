@@ -310,8 +310,8 @@ static const char *const plain_waits[FLAGSHM_WAITS] = {
     [FLAGSHM_WAIT_NO_PAIRS] =
         "no shadow pair yet (only ezai.h and Python make them): `flagctl advance %s --reason ...`",
     [FLAGSHM_WAIT_NO_TRAFFIC] = "nobody calls: `flagctl waive %s no_traffic --reason ...`",
-    [FLAGSHM_WAIT_NO_OUTCOMES] = "decisions are made, but no outcomes come: `flagctl doctor`, or `flagctl "
-                                 "waive %s no_outcomes --reason ...`",
+    [FLAGSHM_WAIT_NO_OUTCOMES] =
+        "no outcomes come of its decisions: `flagctl doctor`, `flagctl waive %s no_outcomes --reason ...`",
     [FLAGSHM_WAIT_BREAKER] = "the variant fails wholly, for fewer than 5 users: `flagctl stats %s`",
     [FLAGSHM_WAIT_SRM] =
         "users do not split as they must: the hash or a client is broken: `flagctl stats %s`",
