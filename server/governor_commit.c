@@ -290,6 +290,13 @@ static void drop_rise(struct flagshm_governor *g, struct flagshm_ward *ward,
            "something else happened to it meanwhile: look, and ask again", "");
 }
 
+/* A person may go on by hand, and what a drill or a probe has taken away for a moment comes back. */
+static bool is_held_by_freeze(const struct flagshm_transition *t)
+{
+    return t->user[0] == '\0' && t->cause != FLAGSHM_CAUSE_DRILL_ENDED &&
+           t->cause != FLAGSHM_CAUSE_PROBE_ENDED;
+}
+
 static void on_rise(struct flagshm_governor *g, const struct flagshm_order *order,
                     const struct flagshm_journal_report *report)
 {
@@ -300,8 +307,7 @@ static void on_rise(struct flagshm_governor *g, const struct flagshm_order *orde
         drop_rise(g, ward, order, report->result == 0, "something else happened to it meanwhile");
         return;
     }
-    if ((g->is_frozen || g->publisher->kills.all) &&
-        order->transition.user[0] == '\0') { /* meanwhile; a person may go on by hand */
+    if ((g->is_frozen || g->publisher->kills.all) && is_held_by_freeze(&order->transition)) {
         ward->state.transitions = ward->pending->transitions;
         flagshm_ward_forget_pending(ward);
         drop_rise(g, ward, order, report->result == 0, "all was frozen meanwhile");

@@ -275,6 +275,24 @@ Test(governor_guard, a_rise_that_waits_when_all_is_frozen_comes_to_nothing)
     tear_down(&place);
 }
 
+Test(governor_guard, what_a_live_drill_took_away_comes_back_also_while_all_is_frozen)
+{
+    const struct flagshm_ask drill = {.verb = FLAGSHM_VERB_DRILL, .user = "ann", .reason = ""};
+
+    set_up(&place);
+    take(&place, PLANNED("f"));
+    reach(&place, "f", 5000);
+    cr_assert_not(flagshm_governor_ask(place.governor, "f", &drill, 1, &answer));
+    cr_assert_eq(share(&place, "f"), 0.0);
+    commit(&place);
+    cr_assert_not(flagshm_governor_freeze(place.governor, true, "ann", "fair", 2, &answer));
+    commit(&place);
+    pass(&place, 5 * SECOND); /* nobody ends it */
+    commit(&place);
+    cr_assert_eq(share(&place, "f"), 5.0);
+    tear_down(&place);
+}
+
 /* ---- many ---- */
 
 Test(governor_guard, of_sixty_four_rollouts_each_goes_its_own_way)
