@@ -19,7 +19,7 @@ struct flagshm_governor_answer {
     int result; /* 0; -EALREADY; -ENOENT: no such flag; -EPERM, -EINVAL: refused; -errno: it could not be written down, and is not done */
     bool is_durable;    /* written down; false with result 0: in force, `warning` says why not */
     char sentence[600]; /* what happened, or why not and the mend */
-    char warning[600];
+    char warning[1024];
     const struct flagshm_ward *ward; /* NULL: of no flag */
     char hidden[72];                 /* of a drill: the flag to try it with */
 };
