@@ -1,38 +1,12 @@
 /* governor_tell: who is told of a transition, in which words; and what of that is done. */
 #include "server/clock.h"
 #include "server/governor_internal.h"
+#include "server/json_add.h"
 #include "server/log.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
-
-static void add_u64(cJSON *object, const char *key, uint64_t number)
-{
-    char text[24];
-
-    (void)snprintf(text, sizeof text, "%llu", (unsigned long long)number);
-    cJSON_AddRawToObject(object, key, text);
-}
-
-static void add_share(cJSON *object, const char *key, uint32_t mpct)
-{
-    char text[16];
-
-    cJSON_AddRawToObject(object, key, flagshm_mpct_to_text(mpct, text));
-}
-
-static void add_time(cJSON *object, const char *key, uint64_t realtime_ns)
-{
-    time_t seconds = (time_t)(realtime_ns / 1000000000u);
-    struct tm parts;
-    char text[40] = "";
-
-    if (gmtime_r(&seconds, &parts) != NULL)
-        (void)strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-    cJSON_AddStringToObject(object, key, text);
-}
 
 char *flagshm_governor_notice_text(const struct flagshm_governor *g, const struct flagshm_ward *ward,
                                    const struct flagshm_rollout *state, const struct flagshm_order *order)
@@ -47,14 +21,14 @@ char *flagshm_governor_notice_text(const struct flagshm_governor *g, const struc
     cJSON_AddStringToObject(json, "host", host);
     cJSON_AddStringToObject(json, "instance", g->options.instance);
     cJSON_AddStringToObject(json, "flag", ward->flag);
-    add_time(json, "time", t->wall_ns);
+    flagshm_json_add_time(json, "time", t->wall_ns);
     cJSON_AddStringToObject(json, "cause", flagshm_cause_name(t->cause));
     cJSON_AddStringToObject(json, "sentence", t->sentence);
     cJSON_AddStringToObject(json, "stage", word);
-    add_share(json, "from_pct", t->from_mpct);
-    add_share(json, "to_pct", t->to_mpct);
+    flagshm_json_add_share(json, "from_pct", t->from_mpct);
+    flagshm_json_add_share(json, "to_pct", t->to_mpct);
     cJSON_AddStringToObject(json, "user", t->user);
-    add_u64(json, "attempt", t->attempt);
+    flagshm_json_add_u64(json, "attempt", t->attempt);
     text = cJSON_PrintUnformatted(json);
     cJSON_Delete(json);
     return text;

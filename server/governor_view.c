@@ -1,6 +1,7 @@
 /* governor_view: the rollouts in JSON, for the control socket. */
 #include "server/clock.h"
 #include "server/governor_internal.h"
+#include "server/json_add.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -13,48 +14,12 @@
 #define DAY_NS    UINT64_C(86400000000000)
 #define SOON_NS   (14 * DAY_NS) /* before a date that the file names, somebody hears of it */
 
-static void add_u64(cJSON *object, const char *key, uint64_t number)
-{
-    char text[24];
-
-    (void)snprintf(text, sizeof text, "%llu", (unsigned long long)number);
-    cJSON_AddRawToObject(object, key, text);
-}
-
-static void add_real(cJSON *object, const char *key, double number)
-{
-    char text[40];
-
-    (void)snprintf(text, sizeof text, "%.6g", isfinite(number) ? number : 0);
-    cJSON_AddRawToObject(object, key, text);
-}
-
 static void add_seconds(cJSON *object, const char *key, uint64_t ns)
 {
     char text[40];
 
     (void)snprintf(text, sizeof text, "%.3f", (double)ns / SECOND_NS);
     cJSON_AddRawToObject(object, key, text);
-}
-
-static void add_share(cJSON *object, const char *key, uint32_t mpct)
-{
-    char text[16];
-
-    cJSON_AddRawToObject(object, key, flagshm_mpct_to_text(mpct, text));
-}
-
-static void add_time(cJSON *object, const char *key, uint64_t realtime_ns)
-{
-    time_t seconds = (time_t)(realtime_ns / 1000000000u);
-    struct tm parts;
-    char text[40];
-
-    if (realtime_ns != 0 && gmtime_r(&seconds, &parts) != NULL &&
-        strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts) > 0)
-        cJSON_AddStringToObject(object, key, text);
-    else
-        cJSON_AddNullToObject(object, key);
 }
 
 /* ---- the plan ---- */
@@ -94,14 +59,14 @@ static void add_plan(cJSON *object, const struct flagshm_plan *plan)
     for (i = 0; i < plan->step_count; i++) {
         cJSON *step = cJSON_CreateObject();
 
-        add_share(step, plan->steps[i].is_shadow ? "shadow_pct" : "pct", plan->steps[i].mpct);
+        flagshm_json_add_share(step, plan->steps[i].is_shadow ? "shadow_pct" : "pct", plan->steps[i].mpct);
         add_seconds(step, "hold_s", plan->steps[i].hold_ns);
-        add_u64(step, "min_users", plan->steps[i].min_users);
+        flagshm_json_add_u64(step, "min_users", plan->steps[i].min_users);
         cJSON_AddBoolToObject(step, "approval", plan->steps[i].needs_approval);
         cJSON_AddItemToArray(steps, step);
     }
     add_seconds(object, "watch_s", plan->watch_ns);
-    add_real(object, "alpha", plan->alpha);
+    flagshm_json_add_real(object, "alpha", plan->alpha);
     add_window(object, &plan->window);
     notify = cJSON_AddArrayToObject(object, "notify");
     for (i = 0; i < plan->notify_count; i++)
@@ -117,10 +82,10 @@ static void add_step(cJSON *object, const struct flagshm_ward *ward)
             next = flagshm_rollout_next_step(&ward->state, plan);
 
     if (step >= 0)
-        add_u64(object, "step", (uint64_t)step + 1);
+        flagshm_json_add_u64(object, "step", (uint64_t)step + 1);
     else
         cJSON_AddNullToObject(object, "step");
-    add_u64(object, "steps", plan->step_count);
+    flagshm_json_add_u64(object, "steps", plan->step_count);
     cJSON_AddNullToObject(object, "next_pct");
     cJSON_AddNullToObject(object, "next_shadow_pct");
     if (next >= 0) {
@@ -133,8 +98,8 @@ static void add_step(cJSON *object, const struct flagshm_ward *ward)
     add_seconds(object, "held_s", ward->state.hold_ns);
     add_seconds(object, "hold_s", flagshm_rollout_hold_ns(&ward->state, plan));
     add_seconds(object, "hold_left_s", ward->judgement.hold_left_ns);
-    add_u64(object, "users", ward->judgement.users);
-    add_u64(object, "min_users", ward->judgement.min_users);
+    flagshm_json_add_u64(object, "users", ward->judgement.users);
+    flagshm_json_add_u64(object, "min_users", ward->judgement.min_users);
 }
 
 static void add_waits(cJSON *object, const struct flagshm_ward *ward)
@@ -174,7 +139,7 @@ static void add_slot(cJSON *object, const struct flagshm_governor *g, const stru
         cJSON_AddNullToObject(object, "traffic");
         return;
     }
-    add_u64(object, "slot", slot);
+    flagshm_json_add_u64(object, "slot", slot);
     cJSON_AddBoolToObject(object, "open", e->is_open);
     over = now > e->opened_mono_ns ? now - e->opened_mono_ns : 0;
     add_seconds(object, "wash_in_left_s", !e->is_open && e->wash_in_ns > over ? e->wash_in_ns - over : 0);
@@ -183,12 +148,12 @@ static void add_slot(cJSON *object, const struct flagshm_governor *g, const stru
         return;
     }
     traffic = cJSON_AddObjectToObject(object, "traffic");
-    add_real(traffic, "calls_per_hour",
-             (double)(ward->post->verdict.variant_calls + ward->post->verdict.control_calls) * 3600e9 /
-                 (double)over);
-    add_real(traffic, "users_per_hour",
-             (double)(ward->post->verdict.variant_users + ward->post->verdict.control_users) * 3600e9 /
-                 (double)over);
+    flagshm_json_add_real(traffic, "calls_per_hour",
+                          (double)(ward->post->verdict.variant_calls + ward->post->verdict.control_calls) *
+                              3600e9 / (double)over);
+    flagshm_json_add_real(traffic, "users_per_hour",
+                          (double)(ward->post->verdict.variant_users + ward->post->verdict.control_users) *
+                              3600e9 / (double)over);
     add_seconds(traffic, "over_s", over);
 }
 
@@ -203,11 +168,11 @@ static void add_state(cJSON *object, const struct flagshm_ward *ward)
     cJSON_AddStringToObject(object, "mode", mode_word(ward->file.plan->mode));
     cJSON_AddStringToObject(object, "stage", word);
     cJSON_AddStringToObject(object, "state", flagshm_stage_name(flagshm_rollout_stage(s)));
-    add_share(object, "rollout_pct", flagshm_rollout_share(s));
-    add_share(object, "shadow_pct", flagshm_rollout_shadow(s));
-    add_share(object, "cap_pct", s->cap_mpct);
-    add_u64(object, "attempt", s->attempt);
-    add_u64(object, "evidence", s->evidence);
+    flagshm_json_add_share(object, "rollout_pct", flagshm_rollout_share(s));
+    flagshm_json_add_share(object, "shadow_pct", flagshm_rollout_shadow(s));
+    flagshm_json_add_share(object, "cap_pct", s->cap_mpct);
+    flagshm_json_add_u64(object, "attempt", s->attempt);
+    flagshm_json_add_u64(object, "evidence", s->evidence);
 }
 
 static void add_marks(cJSON *object, const struct flagshm_governor *g, const struct flagshm_ward *ward)
@@ -221,16 +186,16 @@ static void add_marks(cJSON *object, const struct flagshm_governor *g, const str
     cJSON_AddBoolToObject(object, "probing", s->is_probing);
     cJSON_AddBoolToObject(object, "drilling", s->is_drilling);
     cJSON_AddStringToObject(object, "why", s->why);
-    add_time(object, "since", s->entered_wall_ns);
-    add_time(object, "drilled", s->drilled_wall_ns);
+    flagshm_json_add_time(object, "since", s->entered_wall_ns);
+    flagshm_json_add_time(object, "drilled", s->drilled_wall_ns);
     if (s->drilled_wall_ns != 0)
-        add_real(object, "drill_ms", (double)s->drill_took_ns / 1e6);
+        flagshm_json_add_real(object, "drill_ms", (double)s->drill_took_ns / 1e6);
     else
         cJSON_AddNullToObject(object, "drill_ms");
     cJSON_AddBoolToObject(object, "drill_failed", s->drill_failed);
     cJSON_AddBoolToObject(object, "undrilled", flagshm_rollout_is_undrilled(s, ward->file.plan, wall_ns));
     cJSON_AddBoolToObject(object, "stale", flagshm_rollout_is_stale(s, wall_ns));
-    add_time(object, "full_since", s->full_since_wall_ns);
+    flagshm_json_add_time(object, "full_since", s->full_since_wall_ns);
     if (ward->source->expires != NULL)
         cJSON_AddStringToObject(object, "expires", ward->source->expires);
     else
@@ -315,23 +280,23 @@ static void add_verdict(cJSON *object, const struct flagshm_verdict *v)
 {
     cJSON *json = cJSON_AddObjectToObject(object, "verdict");
 
-    add_real(json, "q", v->q);
-    add_real(json, "alpha", v->alpha);
-    add_u64(json, "variant_users", v->variant_users);
-    add_u64(json, "control_users", v->control_users);
-    add_u64(json, "variant_calls", v->variant_calls);
-    add_u64(json, "control_calls", v->control_calls);
-    add_u64(json, "shadow_pairs", v->shadow_pairs);
-    add_real(json, "calls_per_id", v->calls_per_id);
+    flagshm_json_add_real(json, "q", v->q);
+    flagshm_json_add_real(json, "alpha", v->alpha);
+    flagshm_json_add_u64(json, "variant_users", v->variant_users);
+    flagshm_json_add_u64(json, "control_users", v->control_users);
+    flagshm_json_add_u64(json, "variant_calls", v->variant_calls);
+    flagshm_json_add_u64(json, "control_calls", v->control_calls);
+    flagshm_json_add_u64(json, "shadow_pairs", v->shadow_pairs);
+    flagshm_json_add_real(json, "calls_per_id", v->calls_per_id);
     cJSON_AddBoolToObject(json, "request_ids", v->is_request_id);
     cJSON_AddBoolToObject(json, "srm", v->has_srm);
-    add_u64(json, "misbooked", v->misbooked);
+    flagshm_json_add_u64(json, "misbooked", v->misbooked);
     cJSON_AddBoolToObject(json, "tainted", v->is_tainted);
     cJSON_AddBoolToObject(json, "both_bad", v->is_both_bad);
-    add_real(json, "limited_variant", v->limited_variant);
-    add_real(json, "limited_control", v->limited_control);
-    add_real(json, "failed_variant", v->failed_variant);
-    add_real(json, "failed_control", v->failed_control);
+    flagshm_json_add_real(json, "limited_variant", v->limited_variant);
+    flagshm_json_add_real(json, "limited_control", v->limited_control);
+    flagshm_json_add_real(json, "failed_variant", v->failed_variant);
+    flagshm_json_add_real(json, "failed_control", v->failed_control);
 }
 
 static cJSON *guard_json(const struct flagshm_ward *ward, uint32_t index)
@@ -346,20 +311,20 @@ static cJSON *guard_json(const struct flagshm_ward *ward, uint32_t index)
     cJSON_AddStringToObject(json, "name", guard->name);
     cJSON_AddStringToObject(json, "mode", guard->is_observed ? "observe" : "act");
     cJSON_AddBoolToObject(json, "rollback", guard->has_rollback);
-    add_real(json, "weight", guard->weight);
+    flagshm_json_add_real(json, "weight", guard->weight);
     cJSON_AddStringToObject(json, "text", text);
-    add_real(json, "ln_e", v->ln_e);
-    add_real(json, "threshold", v->threshold);
+    flagshm_json_add_real(json, "ln_e", v->ln_e);
+    flagshm_json_add_real(json, "threshold", v->threshold);
     cJSON_AddBoolToObject(json, "significant", v->is_significant);
     cJSON_AddBoolToObject(json, "material", v->is_material);
     cJSON_AddBoolToObject(json, "holds", v->holds);
     cJSON_AddBoolToObject(json, "absolute", v->is_absolute);
-    add_u64(json, "a", v->a);
-    add_u64(json, "b", v->b);
-    add_real(json, "rate_variant", v->rate_variant);
-    add_real(json, "rate_control", v->rate_control);
-    add_real(json, "ruled_out", v->ruled_out);
-    add_real(json, "users_to_2x", v->users_to_2x);
+    flagshm_json_add_u64(json, "a", v->a);
+    flagshm_json_add_u64(json, "b", v->b);
+    flagshm_json_add_real(json, "rate_variant", v->rate_variant);
+    flagshm_json_add_real(json, "rate_control", v->rate_control);
+    flagshm_json_add_real(json, "ruled_out", v->ruled_out);
+    flagshm_json_add_real(json, "users_to_2x", v->users_to_2x);
     return json;
 }
 
@@ -420,7 +385,7 @@ void flagshm_governor_view(struct flagshm_governor *g, const char *flag, cJSON *
         frozen = cJSON_AddObjectToObject(answer, "frozen");
         cJSON_AddStringToObject(frozen, "by", g->frozen_by);
         cJSON_AddStringToObject(frozen, "reason", g->frozen_reason);
-        add_time(frozen, "since", g->frozen_wall_ns);
+        flagshm_json_add_time(frozen, "since", g->frozen_wall_ns);
     } else {
         cJSON_AddNullToObject(answer, "frozen");
     }

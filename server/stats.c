@@ -1,39 +1,12 @@
 /* stats: see the header. */
 #include "server/stats.h"
+#include "server/json_add.h"
 #include "server/segment_internal.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define UNIT_MS (65536.0 / 1e6) /* of times in histograms */
-
-/* Numbers as raw text: cJSON's doubles lose digits. */
-static void add_u64(cJSON *object, const char *key, uint64_t number)
-{
-    char text[24];
-
-    (void)snprintf(text, sizeof text, "%llu", (unsigned long long)number);
-    cJSON_AddRawToObject(object, key, text);
-}
-
-static void add_rounded(cJSON *object, const char *key, double number)
-{
-    char text[40];
-
-    (void)snprintf(text, sizeof text, "%.6g", number);
-    cJSON_AddRawToObject(object, key, text);
-}
-
-static void add_time(cJSON *object, const char *key, uint64_t realtime_ns)
-{
-    time_t seconds = (time_t)(realtime_ns / 1000000000u);
-    struct tm utc;
-    char text[32];
-
-    if (gmtime_r(&seconds, &utc) != NULL && strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc) > 0)
-        cJSON_AddStringToObject(object, key, text);
-}
 
 static const struct {
     const char *key;
@@ -83,11 +56,11 @@ static cJSON *histogram_json(const uint64_t histogram[FLAGSHM_HISTOGRAM_BUCKETS]
 {
     cJSON *object = cJSON_CreateObject();
 
-    add_u64(object, "count", flagshm_histogram_count(histogram));
-    add_rounded(object, "p50", flagshm_histogram_quantile(histogram, 0.50) * unit);
-    add_rounded(object, "p90", flagshm_histogram_quantile(histogram, 0.90) * unit);
-    add_rounded(object, "p95", flagshm_histogram_quantile(histogram, 0.95) * unit);
-    add_rounded(object, "p99", flagshm_histogram_quantile(histogram, 0.99) * unit);
+    flagshm_json_add_u64(object, "count", flagshm_histogram_count(histogram));
+    flagshm_json_add_real(object, "p50", flagshm_histogram_quantile(histogram, 0.50) * unit);
+    flagshm_json_add_real(object, "p90", flagshm_histogram_quantile(histogram, 0.90) * unit);
+    flagshm_json_add_real(object, "p95", flagshm_histogram_quantile(histogram, 0.95) * unit);
+    flagshm_json_add_real(object, "p99", flagshm_histogram_quantile(histogram, 0.99) * unit);
     return object;
 }
 
@@ -99,9 +72,10 @@ static cJSON *arm_json(const struct flagshm_arm_counts *counts, const char *name
 
     cJSON_AddStringToObject(object, "arm", name);
     cJSON_AddStringToObject(object, "model", model);
-    add_u64(object, "users", counts->n[FLAGSHM_N_USERS_STARTED] + counts->n[FLAGSHM_N_USERS_FINISHED]);
+    flagshm_json_add_u64(object, "users",
+                         counts->n[FLAGSHM_N_USERS_STARTED] + counts->n[FLAGSHM_N_USERS_FINISHED]);
     for (i = 0; i < sizeof counter_keys / sizeof *counter_keys; i++)
-        add_u64(object, counter_keys[i].key, counts->n[counter_keys[i].counter]);
+        flagshm_json_add_u64(object, counter_keys[i].key, counts->n[counter_keys[i].counter]);
     for (i = 0; i < 8; i++) {
         (void)snprintf(number, sizeof number, "%llu", (unsigned long long)counts->n[FLAGSHM_N_CUSTOM + i]);
         cJSON_AddItemToArray(custom, cJSON_CreateRaw(number));
@@ -156,9 +130,9 @@ static cJSON *flag_json(struct flagshm_publisher *p, uint32_t slot)
         cJSON_AddRawToObject(object, "rollout_pct",
                              flagshm_mpct_to_text(r->rollout_mpct <= 100000 ? r->rollout_mpct : 0, share));
     }
-    add_u64(object, "slot", slot);
-    add_u64(object, "generation", p->ledger.slots.holders[slot].generation);
-    add_time(object, "since", e->opened_realtime_ns);
+    flagshm_json_add_u64(object, "slot", slot);
+    flagshm_json_add_u64(object, "generation", p->ledger.slots.holders[slot].generation);
+    flagshm_json_add_time(object, "since", e->opened_realtime_ns);
     cJSON_AddBoolToObject(object, "guarded", e->form.signal_count > 0);
     cJSON_AddBoolToObject(object, "open", e->is_open);
     if (!flagshm_ledger_read(&p->ledger, slot, &counts)) {
@@ -166,7 +140,7 @@ static cJSON *flag_json(struct flagshm_publisher *p, uint32_t slot)
         return object;
     }
     cJSON_AddBoolToObject(object, "tainted", e->is_tainted);
-    add_rounded(object, "distinct_ids", counts.distinct);
+    flagshm_json_add_real(object, "distinct_ids", counts.distinct);
     add_arms(object, e, &counts, entry != NULL && !entry->broken ? &entry->flag : NULL);
     return object;
 }
@@ -182,7 +156,7 @@ cJSON *flagshm_stats(struct flagshm_publisher *p, const char *flag, cJSON *answe
         cJSON_AddStringToObject(answer, "fault", p->ledger.fault.text);
     if (p->ledger.slot_fault.text[0] != '\0')
         cJSON_AddStringToObject(answer, "slot_fault", p->ledger.slot_fault.text);
-    add_rounded(answer, "quantile_error", FLAGSHM_QUANTILE_ERROR);
+    flagshm_json_add_real(answer, "quantile_error", FLAGSHM_QUANTILE_ERROR);
     for (slot = 0; slot < FLAGSHM_SLOTS; slot++) {
         uint64_t holder = p->ledger.slots.holders[slot].flag_hash;
 
@@ -190,7 +164,7 @@ cJSON *flagshm_stats(struct flagshm_publisher *p, const char *flag, cJSON *answe
         if (holder != 0 && (flag == NULL || holder == wanted))
             cJSON_AddItemToArray(flags, flag_json(p, slot));
     }
-    add_u64(answer, "slots_used", used);
-    add_u64(answer, "slots_refused", p->ledger.refused);
+    flagshm_json_add_u64(answer, "slots_used", used);
+    flagshm_json_add_u64(answer, "slots_refused", p->ledger.refused);
     return flags;
 }

@@ -1,5 +1,6 @@
 /* verbs: see the header. */
 #include "server/clock.h"
+#include "server/json_add.h"
 #include "server/log.h"
 #include "server/stats.h"
 #include "server/verbs_internal.h"
@@ -8,7 +9,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define HISTORY_MAX 10000
@@ -28,21 +28,12 @@ cJSON *flagshm_verbs_refuse(const char *code, const char *format, ...)
     return answer;
 }
 
-/* Versions may pass 2^53: numbers go as cJSON's raw text, so that no digit is lost. */
-static void add_number(cJSON *object, const char *key, uint64_t number)
-{
-    char text[24];
-
-    snprintf(text, sizeof text, "%llu", (unsigned long long)number);
-    cJSON_AddRawToObject(object, key, text);
-}
-
 cJSON *flagshm_verbs_agree(const struct flagshm_verbs *verbs)
 {
     cJSON *answer = cJSON_CreateObject();
 
     cJSON_AddBoolToObject(answer, "ok", true);
-    add_number(answer, "version", flagshm_segment_version(&verbs->publisher->segment));
+    flagshm_json_add_u64(answer, "version", flagshm_segment_version(&verbs->publisher->segment));
     return answer;
 }
 
@@ -86,17 +77,6 @@ static void add_names(cJSON *answer, const struct flagshm_publisher *p)
             cJSON_AddItemToArray(held, cJSON_CreateString(p->good.entries[i].flag.name));
 }
 
-static void add_time(cJSON *answer, const char *key, uint64_t realtime_ns)
-{
-    time_t seconds = (time_t)(realtime_ns / 1000000000u);
-    struct tm parts;
-    char text[40];
-
-    gmtime_r(&seconds, &parts);
-    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-    cJSON_AddStringToObject(answer, key, text);
-}
-
 static cJSON *status(struct flagshm_verbs *verbs, const struct flagshm_peer *peer, const cJSON *request)
 {
     const struct flagshm_publisher *p = verbs->publisher;
@@ -107,8 +87,8 @@ static cJSON *status(struct flagshm_verbs *verbs, const struct flagshm_peer *pee
     (void)request;
     cJSON_AddNumberToObject(answer, "pid", getpid());
     cJSON_AddStringToObject(answer, "release", FLAGSHM_VERSION);
-    add_time(answer, "started", verbs->started_realtime_ns);
-    add_number(answer, "file_rev", p->file_rev);
+    flagshm_json_add_time(answer, "started", verbs->started_realtime_ns);
+    flagshm_json_add_u64(answer, "file_rev", p->file_rev);
     cJSON_AddStringToObject(answer, "file", p->file_path);
     cJSON_AddStringToObject(answer, "state_dir", p->state_dir);
     cJSON_AddStringToObject(answer, "notify_dir", verbs->notify_dir != NULL ? verbs->notify_dir : "");
