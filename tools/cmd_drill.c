@@ -196,18 +196,6 @@ static void *watch_live(void *context)
     return NULL;
 }
 
-static int no_flag(struct flagctl *ctl, const char *flag)
-{
-    struct flagshm_snapshot snapshot;
-    int code = flagctl_snapshot(ctl, &snapshot);
-
-    if (code != FLAGCTL_OK)
-        return code;
-    code = flagctl_no_flag(ctl, &snapshot, flag);
-    flagshm_snapshot_free(&snapshot);
-    return code;
-}
-
 static int find_live(struct flagctl *ctl, struct drill *d, struct live *live)
 {
     struct flagshm_decision decision;
@@ -226,7 +214,7 @@ static int find_live(struct flagctl *ctl, struct drill *d, struct live *live)
             break;
     }
     if (decision.reason == FLAGSHM_FLAG_NOT_FOUND)
-        return no_flag(ctl, d->flag);
+        return flagctl_no_such_flag(ctl, d->flag);
     return flagctl_fail(
         ctl, FLAGCTL_FAILED,
         "%s: nobody has the variant now (%s), so there is nothing to take away: drill it without "

@@ -146,18 +146,6 @@ static int result_print(struct flagctl *ctl, const char *flag, const char *id, c
     return FLAGCTL_OK;
 }
 
-static int no_flag(struct flagctl *ctl, const char *flag)
-{
-    struct flagshm_snapshot snapshot;
-    int code = flagctl_snapshot(ctl, &snapshot);
-
-    if (code != FLAGCTL_OK)
-        return code;
-    code = flagctl_no_flag(ctl, &snapshot, flag);
-    flagshm_snapshot_free(&snapshot);
-    return code;
-}
-
 static int record_run(struct flagctl *ctl, int argc, char **argv)
 {
     struct flagshm_decision d, after;
@@ -173,7 +161,7 @@ static int record_run(struct flagctl *ctl, int argc, char **argv)
         return code;
     (void)flagshm_decide(client, argv[0], argv[1], &d);
     if (d.reason == FLAGSHM_FLAG_NOT_FOUND)
-        return no_flag(ctl, argv[0]);
+        return flagctl_no_such_flag(ctl, argv[0]);
     if (d.reason == FLAGSHM_TARGETING_KEY_MISSING || strlen(argv[1]) > FLAGSHM_ID_MAX)
         return flagctl_fail(ctl, FLAGCTL_USAGE, "an id has 1 to %d bytes", FLAGSHM_ID_MAX);
     if (d.reason >= FLAGSHM_FLAG_NOT_FOUND)

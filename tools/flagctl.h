@@ -108,6 +108,8 @@ int flagctl_client(struct flagctl *ctl, struct flagshm **client);
 int flagctl_snapshot(struct flagctl *ctl, struct flagshm_snapshot *snapshot);
 /* Says that there is no such flag, with "did you mean"; returns FLAGCTL_NO_FLAG. */
 int flagctl_no_flag(struct flagctl *ctl, const struct flagshm_snapshot *snapshot, const char *flag);
+/* The same where no snapshot is at hand: takes one. */
+int flagctl_no_such_flag(struct flagctl *ctl, const char *flag);
 /* Path of the instance's flag file: --file where given, else the one that the segment names; NULL, having said so, where neither. */
 const char *flagctl_file(struct flagctl *ctl);
 

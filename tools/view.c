@@ -45,6 +45,18 @@ int flagctl_no_flag(struct flagctl *ctl, const struct flagshm_snapshot *snapshot
     return FLAGCTL_NO_FLAG;
 }
 
+int flagctl_no_such_flag(struct flagctl *ctl, const char *flag)
+{
+    struct flagshm_snapshot snapshot;
+    int code = flagctl_snapshot(ctl, &snapshot);
+
+    if (code != FLAGCTL_OK)
+        return code;
+    code = flagctl_no_flag(ctl, &snapshot, flag);
+    flagshm_snapshot_free(&snapshot);
+    return code;
+}
+
 bool flagctl_is_stale(const struct flagshm_snapshot *snapshot)
 {
     return snapshot->age_ns < 0 || (uint64_t)snapshot->age_ns > snapshot->header.stale_after_ns;
