@@ -6,6 +6,7 @@
 
 #include "server/flagfile.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,6 +74,31 @@ __attribute__((unused)) static const char *fixture_data(char *out, size_t size)
     snprintf(out, size, "%.*s/data", slash ? (int)(slash - __FILE__) : 1, slash ? __FILE__ : ".");
 #endif
     return out;
+}
+
+/* Calls `check` with the path of each good file; how many there were. */
+__attribute__((unused)) static size_t fixture_each_good(void (*check)(const char *path))
+{
+    char data[512], path[1024];
+    struct dirent *entry;
+    size_t files = 0;
+    DIR *dir;
+
+    fixture_data(data, sizeof data);
+    snprintf(path, sizeof path, "%s/good", data);
+    dir = opendir(path);
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        size_t length = strlen(entry->d_name);
+
+        if (length < 5 || strcmp(entry->d_name + length - 5, ".json") != 0)
+            continue;
+        snprintf(path, sizeof path, "%s/good/%.200s", data, entry->d_name);
+        check(path);
+        files++;
+    }
+    if (dir != NULL)
+        closedir(dir);
+    return files;
 }
 
 #endif

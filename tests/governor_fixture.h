@@ -104,7 +104,7 @@ __attribute__((unused)) static void stop(struct place *place)
 __attribute__((unused)) static void set_up(struct place *place)
 {
     memset(place, 0, sizeof *place);
-    strcpy(place->dir, "/tmp/flagshm-test-XXXXXX");
+    (void)snprintf(place->dir, sizeof place->dir, "/tmp/flagshm-test-XXXXXX");
     cr_assert_not_null(mkdtemp(place->dir));
     cr_assert_eq(chmod(place->dir, 0755), 0);
     snprintf(place->state, sizeof place->state, "%s/state", place->dir);

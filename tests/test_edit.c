@@ -234,26 +234,7 @@ static void check_each_flag(const char *path)
 
 Test(edit, in_every_good_file_each_flag_can_be_set_without_touching_the_rest)
 {
-    char data[512], path[1024];
-    struct dirent *entry;
-    size_t files = 0;
-    DIR *dir;
-
-    fixture_data(data, sizeof data);
-    snprintf(path, sizeof path, "%s/good", data);
-    dir = opendir(path);
-    cr_assert_not_null(dir, "%s", path);
-    while ((entry = readdir(dir))) {
-        size_t length = strlen(entry->d_name);
-
-        if (length < 5 || strcmp(entry->d_name + length - 5, ".json") != 0)
-            continue;
-        snprintf(path, sizeof path, "%s/good/%.200s", data, entry->d_name);
-        check_each_flag(path);
-        files++;
-    }
-    closedir(dir);
-    cr_assert_gt(files, 5);
+    cr_assert_gt(fixture_each_good(check_each_flag), 5);
 }
 
 Test(edit, a_text_may_only_take_the_place_of_one_that_is_no_better)
@@ -351,7 +332,7 @@ static int remove_one(const char *path, const struct stat *status, int kind, str
 /* A directory with flags.json. */
 static char *make_dir(char out[64])
 {
-    strcpy(out, "/tmp/flagshm-edit-XXXXXX");
+    (void)snprintf(out, 64, "/tmp/flagshm-edit-XXXXXX");
     cr_assert_not_null(mkdtemp(out));
     put(at(out, "flags.json"), first);
     return out;

@@ -3,7 +3,6 @@
 #include "tools/edit.h"
 
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -123,8 +122,11 @@ Test(edit_flag, what_cannot_be_finished_is_refused)
     for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct flagshm_error error = {{0}};
         int result;
+        char *text = finished(cases[i].text, "a", &error, &result);
+        bool is_refused = text == NULL;
 
-        cr_assert_null(finished(cases[i].text, "a", &error, &result));
+        free(text);
+        cr_assert(is_refused, "case %zu", i);
         cr_assert_eq(result, cases[i].result, "case %zu: %d", i, result);
         cr_assert(strncmp(error.text, cases[i].sentence, strlen(cases[i].sentence)) == 0, "case %zu: %s", i,
                   error.text);
@@ -259,8 +261,11 @@ Test(edit_flag, what_can_be_no_new_flag_is_refused_with_the_reason)
     for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct flagshm_error error = {{0}};
         int result;
+        char *text = added(cases[i].text, &flag[i], &error, &result);
+        bool is_refused = text == NULL;
 
-        cr_assert_null(added(cases[i].text, &flag[i], &error, &result));
+        free(text);
+        cr_assert(is_refused, "case %zu", i);
         cr_assert_eq(result, cases[i].result, "case %zu: %d %s", i, result, error.text);
         cr_assert(strncmp(error.text, cases[i].sentence, strlen(cases[i].sentence)) == 0, "case %zu: %s", i,
                   error.text);
@@ -310,26 +315,7 @@ static void check_file(const char *path)
 
 Test(edit_flag, in_every_good_file_the_rest_stays_as_it_is)
 {
-    char data[512], path[1024];
-    struct dirent *entry;
-    size_t files = 0;
-    DIR *dir;
-
-    fixture_data(data, sizeof data);
-    snprintf(path, sizeof path, "%s/good", data);
-    dir = opendir(path);
-    cr_assert_not_null(dir, "%s", path);
-    while ((entry = readdir(dir))) {
-        size_t length = strlen(entry->d_name);
-
-        if (length < 5 || strcmp(entry->d_name + length - 5, ".json") != 0)
-            continue;
-        snprintf(path, sizeof path, "%s/good/%.200s", data, entry->d_name);
-        check_file(path);
-        files++;
-    }
-    closedir(dir);
-    cr_assert_gt(files, 5);
+    cr_assert_gt(fixture_each_good(check_file), 5);
 }
 
 /* ---- a new file ---- */
